@@ -1,0 +1,1 @@
+"""From protos/ to generated code, and the checks that both stay one."""
