@@ -1,0 +1,1 @@
+"""The rules' own messages, generated; never edited."""

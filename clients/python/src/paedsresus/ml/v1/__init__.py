@@ -1,0 +1,1 @@
+"""Messages and service stubs of the contract, generated; never edited."""
