@@ -1,0 +1,1 @@
+"""Scores, calibration and resampling that every module shares."""
