@@ -1,0 +1,1 @@
+"""What people read of a fitted version: model card, pictures, tables."""
