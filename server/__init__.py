@@ -1,0 +1,1 @@
+"""What runs all day: supervisor, workers, the compute process and control."""

@@ -1,0 +1,1 @@
+"""The gRPC edge: ports, codes and TLS. It moves bytes and decides nothing."""

@@ -1,0 +1,1 @@
+"""What was answered, and later what came of it: the record of every attempt."""

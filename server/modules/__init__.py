@@ -1,0 +1,1 @@
+"""The five modules' services: one short method an RPC."""

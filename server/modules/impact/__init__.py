@@ -1,0 +1,1 @@
+"""Impact: the servicer methods of its contract."""

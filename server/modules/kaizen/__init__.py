@@ -1,0 +1,1 @@
+"""Kaizen: the servicer methods of its contract."""

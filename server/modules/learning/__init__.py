@@ -1,0 +1,1 @@
+"""Learning: the servicer methods of its contract."""

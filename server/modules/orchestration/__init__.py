@@ -1,0 +1,1 @@
+"""Orchestration: the state of the whole, beside the five modules."""

@@ -1,0 +1,1 @@
+"""Referral: the servicer methods of its contract."""

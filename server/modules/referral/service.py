@@ -1,0 +1,34 @@
+"""Referral: the servicer methods that this release answers. So far its status; the rest of the contract is NOT_BUILT.
+
+Not here: what a status is made of (monitor/status.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from paedsresus.ml.v1 import referral_pb2
+from server.monitor.status import StatusFacts, module_status
+from server.serving.dispatch import Answer, Call
+from server.serving.wire.judge import judge, parse
+
+SERVICE = "paedsresus.ml.v1.ReferralService"
+
+
+class ReferralService:
+    """Referral: who brings others."""
+
+    def __init__(self, facts: Callable[[], StatusFacts]) -> None:
+        self._facts = facts
+
+    def methods(self) -> dict[str, Answer]:
+        """What this release answers, by full method name."""
+        return {f"/{SERVICE}/GetStatus": self.get_status}
+
+    def get_status(self, raw: bytes, call: Call) -> bytes:
+        """How the module is."""
+        request = parse(referral_pb2.ReferralServiceGetStatusRequest, raw)
+        judge(request)
+        call.request_id = request.context.request_id
+        status = module_status("referral", self._facts())
+        return referral_pb2.ReferralServiceGetStatusResponse(status=status).SerializeToString()

@@ -1,0 +1,1 @@
+"""Revenue: the servicer methods of its contract."""

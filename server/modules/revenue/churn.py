@@ -1,0 +1,211 @@
+"""PredictChurn's answer from one version: features to score to chances by horizon, as answer bytes.
+
+Not here: which version, and the record of it (serving/answering.py); the mathematics (methods/revenue/churn.py);
+many rows at once (churn_batch.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, NamedTuple
+
+from google.protobuf.json_format import ParseDict, ParseError
+
+from methods.features import FeatureSchema, Kind, schema_of
+from methods.revenue.churn import DEFAULT_HORIZONS, ChurnParameters, churn_at, parse_parameters, survival_curve
+from paedsresus.ml.v1 import common_pb2, revenue_pb2
+from server.desired import Load
+from server.ledger.spool import AttemptRole
+from server.serving.answering import Question, Seat, VersionFailed
+from server.serving.load import Artifact, LoadRefused, ModelKind
+from server.serving.pace import Pace
+from server.serving.predictor import Predictor, PredictorError, open_predictor
+from server.serving.reasons import top_reasons
+from server.serving.wire.judge import judge
+from server.serving.wire.matrix import Encode, compile_encoder
+from server.serving.wire.reader import READ_FOREIGN_CURRENCY, Reader, compile_reader
+from server.serving.wire.stencil import ID_HOLE, NANOS_HOLE, SECONDS_HOLE, Fill, cut, double_hole, time_bytes
+
+FARTHEST_DAYS = 364  # the contract's largest horizon; a version that cannot answer it is refused at load
+STENCILS_MAX = 256  # shapes of answers kept; callers ask for few different lists of horizons
+FEATURES = revenue_pb2.PredictChurnFeatures.DESCRIPTOR
+ROLES = {
+    AttemptRole.CHAMPION: common_pb2.ROLE_CHAMPION,
+    AttemptRole.CANARY: common_pb2.ROLE_CHALLENGER,
+    AttemptRole.SHADOW: common_pb2.ROLE_CHALLENGER,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ChurnModel:
+    """An opened churn artifact.
+
+    `pace` knows how many rows of a batch fit into a slice; `encode` makes its matrix of the contract's columns, of
+    which `money` are amounts.
+    """
+
+    schema: FeatureSchema
+    predictor: Predictor
+    reader: Reader
+    parameters: ChurnParameters
+    pace: Pace
+    encode: Encode
+    money: tuple[int, ...]
+
+
+def open_churn(artifact: Artifact, load: Load) -> ChurnModel:
+    """Open and warm a churn artifact.
+
+    Raises: LoadRefused: says what is wrong with it.
+    """
+    schema = artifact.schema
+    try:
+        parameters = parse_parameters(artifact.read_json("parameters.json"))
+        predictor = open_predictor(artifact.read("model.onnx"), width=len(schema.columns))
+        reader = compile_reader(FEATURES, schema, artifact.manifest.currency)
+    except (PredictorError, ValueError) as cause:
+        raise LoadRefused(str(cause)) from cause
+    if parameters.period_days * len(parameters.slopes) < FARTHEST_DAYS:
+        raise LoadRefused(f"parameters.json reaches {parameters.period_days * len(parameters.slopes)} days, not 364")
+    model = ChurnModel(
+        schema=schema,
+        predictor=predictor,
+        reader=reader,
+        parameters=parameters,
+        pace=Pace(),
+        encode=compile_encoder(schema, schema_of(FEATURES).names),
+        money=tuple(index for index, each in enumerate(schema_of(FEATURES).features) if each.kind is Kind.MONEY),
+    )
+    _warm(model, artifact, load)
+    return model
+
+
+CHURN = ModelKind(features=FEATURES, open=open_churn)
+
+
+class ChurnAsked(NamedTuple):
+    """What PredictChurn asks, read once from its message, and what was found out about it before the answer."""
+
+    request: Any  # PredictChurnRequest
+    features: Any  # its PredictChurnFeatures
+    horizons: tuple[int, ...]
+    wants_curve: bool
+    explained: tuple[Seat, bytes] | None = None  # the version that was explained, and bytes of its reasons
+
+
+def answer_churn(seat: Seat, question: Question) -> bytes:
+    """Bytes of a PredictChurnResponse without reasons.
+
+    Raises: InvalidField: a feature breaks a rule of the contract. VersionFailed: the score is not a finite number.
+    """
+    model: ChurnModel = seat.deployment.asked
+    _, _, horizons, wants_curve, explained = question.asked
+    read = read_features(model, question)
+    margin = model.predictor.margin()
+    if margin - margin != 0.0:
+        raise VersionFailed(f"{seat.model} v{seat.version} scored {margin}")
+    fill = seat.shapes.get((horizons, read)) or _stencil(seat, horizons, read)
+    seconds, millis = time_bytes(question.time_ns)
+    estimates = chain.from_iterable(churn_at(margin, model.parameters, horizons))
+    reply: bytes = fill(question.prediction_id.hex().encode(), seconds, millis, *estimates)
+    if wants_curve:
+        reply += _survival(margin, model.parameters)
+    if explained is not None and explained[0] is seat:  # reasons of a version that fell back are not the champion's
+        reply += explained[1]
+    return reply
+
+
+def reasons_of(seat: Seat, question: Question, contributions: Sequence[float]) -> bytes:
+    """Reasons as bytes to append to an answer, from contributions by matrix column."""
+    model: ChurnModel = seat.deployment.asked
+    asked: ChurnAsked = question.asked
+    reasons = top_reasons(model.schema, contributions, asked.features, question.as_of, event="leaving")
+    return revenue_pb2.PredictChurnResponse(reasons=reasons).SerializeToString()
+
+
+def feature_row(seat: Seat, question: Question) -> list[float | None]:
+    """The version's row for a request as plain numbers, None where missing.
+
+    Raises: InvalidField: a feature breaks a rule of the contract.
+    """
+    model: ChurnModel = seat.deployment.asked
+    read_features(model, question)
+    return [None if value != value else value for value in model.predictor.row[0].tolist()]  # noqa: PLR0124 - NaN
+
+
+def read_features(model: ChurnModel, question: Question) -> int:
+    """Fill the version's row from the request's features; says whether an amount was in a foreign currency.
+
+    Raises: InvalidField: a feature breaks a rule of the contract.
+    """
+    asked: ChurnAsked = question.asked
+    row = model.predictor.row
+    read = model.reader.checked(asked.features, question.as_of, row)
+    if not read:
+        judge(asked.request)
+        read = model.reader.unchecked(asked.features, question.as_of, row)
+    return read
+
+
+def _stencil(seat: Seat, horizons: tuple[int, ...], read: int) -> Fill:
+    level = seat.deployment.asked.parameters.level
+    sample = revenue_pb2.PredictChurnResponse(info=answer_info(seat))
+    sample.info.prediction_id = ID_HOLE
+    sample.info.compute_time.seconds, sample.info.compute_time.nanos = SECONDS_HOLE, NANOS_HOLE
+    if read == READ_FOREIGN_CURRENCY:
+        sample.info.warnings.append(common_pb2.WARNING_OUT_OF_RANGE)
+    for index, days in enumerate(horizons):
+        estimate = sample.churn.add(horizon_days=days).churn_probability
+        estimate.value, estimate.lower, estimate.upper = (double_hole(3 * index + hole) for hole in range(3))
+        estimate.level, estimate.method = level, common_pb2.ESTIMATE_METHOD_BOOTSTRAP
+    fill = cut(sample, 3 * len(horizons))
+    if len(seat.shapes) >= STENCILS_MAX:
+        seat.shapes.clear()
+    seat.shapes[horizons, read] = fill
+    return fill
+
+
+def answer_info(seat: Seat) -> common_pb2.AnswerInfo:
+    """What every answer of this version says of itself; id and time are the caller's to set."""
+    facts = seat.deployment.facts
+    info = common_pb2.AnswerInfo(
+        served_by=[served_by(seat)],
+        data_version=facts.data_version,
+        evidence=common_pb2.EVIDENCE_COHORT,
+        observations=min(facts.observations, 2**31 - 1),
+    )
+    info.data_time.FromDatetime(facts.data_time)
+    return info
+
+
+def served_by(seat: Seat) -> common_pb2.ServedBy:
+    """The version and its role, as an answer names them."""
+    return common_pb2.ServedBy(model=seat.model, version=seat.version, role=ROLES[seat.role])
+
+
+def _survival(margin: float, parameters: ChurnParameters) -> bytes:
+    """The curve as bytes to append: a message's bytes joined to another's merge into one."""
+    days, values, lowers, uppers = survival_curve(margin, parameters)
+    curve = revenue_pb2.SurvivalCurve(days=days, values=values, lowers=lowers, uppers=uppers, level=parameters.level)
+    return revenue_pb2.PredictChurnResponse(survival_curve=curve).SerializeToString()
+
+
+def _warm(model: ChurnModel, artifact: Artifact, load: Load) -> None:
+    """Answer the golden requests, so that the first caller meets a warm graph.
+
+    Raises: LoadRefused: one of them gives no finite score.
+    """
+    for index, case in enumerate(artifact.read_json("golden.json")["cases"]):
+        request = revenue_pb2.PredictChurnRequest()
+        try:
+            ParseDict(case["request"], request)
+        except ParseError as cause:
+            raise LoadRefused(f"golden request {index} is not a PredictChurnRequest") from cause
+        as_of = request.context.as_of_time.seconds
+        model.reader.unchecked(request.features, as_of, model.predictor.row)
+        margin = model.predictor.margin()
+        if margin - margin != 0.0:
+            raise LoadRefused(f"golden request {index} of {load.model} v{load.version} scores {margin}")
+        churn_at(margin, model.parameters, DEFAULT_HORIZONS)

@@ -1,0 +1,118 @@
+"""Revenue: the servicer methods that this release answers.
+
+Not here: the mathematics (methods/revenue); which version answers (serving).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+
+from methods.revenue.churn import DEFAULT_HORIZONS
+from paedsresus.ml.v1 import revenue_pb2
+from server.errors import FieldViolation, InvalidField, NotBuilt
+from server.modules.revenue.churn import CHURN, FEATURES, ChurnAsked, answer_churn, feature_row, reasons_of
+from server.modules.revenue.churn_batch import BatchAsked, answer_batch
+from server.monitor.status import StatusFacts, module_status
+from server.serving.answering import Answering, Choice, Means, Question
+from server.serving.dispatch import Answer, Call, Reply
+from server.serving.load import ModelKind
+from server.serving.wire.accept import compile_accept, compile_keep
+from server.serving.wire.columns import ColumnsReader
+from server.serving.wire.judge import judge, judged, parse, warm
+
+SERVICE = "paedsresus.ml.v1.RevenueService"
+PREDICT_CHURN = f"/{SERVICE}/PredictChurn"
+BATCH_PREDICT_CHURN = f"/{SERVICE}/BatchPredictChurn"
+CONTEXT_FIELDS = (
+    "context.request_id",
+    "context.subject_id",
+    "context.routing_key",
+    "context.as_of_time",
+    "context.explain",
+)
+CHURN_FIELDS = (*CONTEXT_FIELDS, "features", "horizon_days", "include_survival_curve")
+BATCH_FIELDS = (*CONTEXT_FIELDS, "columns", "horizon_days")
+KINDS: dict[str, ModelKind] = {"churn": CHURN}
+
+Explain = Callable[[str, list[float | None], float | None], Awaitable[tuple[float, list[float]]]]
+"""(digest, row, seconds left) -> base and contributions by matrix column, from the compute process."""
+
+
+class RevenueService:
+    """Predictions and decisions about subscriptions, prices, offers and payments."""
+
+    def __init__(self, means: Means, facts: Callable[[], StatusFacts], explain: Explain) -> None:
+        self._facts = facts
+        self._explain = explain
+        self._churn = Answering(means, model="churn", method=PREDICT_CHURN, work=answer_churn)
+        self._batch = Answering(means, model="churn", method=BATCH_PREDICT_CHURN, work=answer_churn)
+        self._columns = ColumnsReader(FEATURES, revenue_pb2.PredictChurnColumns.DESCRIPTOR)
+        self._accept_batch = compile_accept(
+            revenue_pb2.BatchPredictChurnRequest, keep=BATCH_FIELDS, unchecked=["columns"]
+        )
+        self._keep_batch = compile_keep(revenue_pb2.BatchPredictChurnRequest, BATCH_FIELDS)
+        self._accept_churn = compile_accept(revenue_pb2.PredictChurnRequest, keep=CHURN_FIELDS, unchecked=["features"])
+        self._keep_churn = compile_keep(revenue_pb2.PredictChurnRequest, CHURN_FIELDS)
+        warm(revenue_pb2.PredictChurnRequest)
+        warm(revenue_pb2.BatchPredictChurnRequest)
+
+    def methods(self) -> dict[str, Answer]:
+        """What this release answers, by full method name."""
+        return {
+            PREDICT_CHURN: self.predict_churn,
+            BATCH_PREDICT_CHURN: self.batch_predict_churn,
+            f"/{SERVICE}/GetStatus": self.get_status,
+        }
+
+    def predict_churn(self, raw: bytes, call: Call) -> Reply:
+        """When one subscriber is likely to leave."""
+        request = parse(revenue_pb2.PredictChurnRequest, raw)
+        read = self._accept_churn(request) or judged(request, self._keep_churn)
+        request_id, subject_id, routing_key, as_of_time, explain, features, horizons, wants_curve = read
+        if features is None:
+            raise NotBuilt(
+                "feature snapshots are not served in this release; send `features`", metadata={"field": "by_id"}
+            )
+        asked = ChurnAsked(request, features, tuple(horizons) or DEFAULT_HORIZONS, wants_curve)
+        question = self._churn.question(request_id, routing_key or subject_id, as_of_time, raw, call, asked=asked)
+        choice = self._churn.choose(question)
+        return self._explained(choice, question, call) if explain else self._churn.answer(choice, question, call)
+
+    async def _explained(self, choice: Choice, question: Question, call: Call) -> bytes:
+        """The answer with its reasons, which come from the compute process."""
+        seat = choice.seat
+        row = feature_row(seat, question)
+        _, contributions = await self._explain(seat.deployment.digest, row, call.time_remaining())
+        explained = (seat, reasons_of(seat, question, contributions))
+        return self._churn.answer(choice, question._replace(asked=question.asked._replace(explained=explained)), call)
+
+    async def batch_predict_churn(self, raw: bytes, call: Call) -> bytes:
+        """The same for many subscribers at once."""
+        request = parse(revenue_pb2.BatchPredictChurnRequest, raw)
+        read = self._accept_batch(request) or judged(request, self._keep_batch)
+        request_id, subject_id, routing_key, as_of_time, explain, columns, horizons = read
+        if explain:
+            raise explain_refused()
+        as_of = time.time() if as_of_time is None else as_of_time.seconds + as_of_time.nanos * 1e-9
+        asked = BatchAsked(self._columns.read(request, columns, as_of), tuple(horizons) or DEFAULT_HORIZONS)
+        question = self._batch.question(request_id, routing_key or subject_id, as_of_time, raw, call, asked=asked)
+        return await answer_batch(self._batch, question, call)
+
+    def get_status(self, raw: bytes, call: Call) -> bytes:
+        """How the module is."""
+        request = parse(revenue_pb2.RevenueServiceGetStatusRequest, raw)
+        judge(request)
+        call.request_id = request.context.request_id
+        status = module_status("revenue", self._facts())
+        return revenue_pb2.RevenueServiceGetStatusResponse(status=status).SerializeToString()
+
+
+def explain_refused() -> InvalidField:
+    """A batch gets no explanations: each costs a call to the compute process."""
+    text = "is for PredictChurn; ask for the rows that matter one by one"
+    return InvalidField(
+        f"context.explain: {text}",
+        metadata={"field": "context.explain"},
+        field_violations=[FieldViolation(field="context.explain", description=text)],
+    )
