@@ -1,0 +1,1 @@
+"""Speed: what a call costs here, beside a bare grpcio echo of the same messages."""

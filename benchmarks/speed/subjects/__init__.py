@@ -1,0 +1,1 @@
+"""What is measured: the questions, the artifact, the echo, the session alone, the server and their processes."""

@@ -1,0 +1,1 @@
+"""Methods judged on public data with published figures; one file a name."""
