@@ -1,0 +1,29 @@
+"""Helper threads rank below the loop's."""
+
+import os
+import sys
+import threading
+
+import pytest
+
+from server.edge.threads import LEVELS, let_the_loop_go_first
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux only")
+def test_every_thread_but_the_callers_is_lowered_once() -> None:
+    may_end = threading.Event()
+    helper = threading.Thread(target=may_end.wait, daemon=True)
+    helper.start()
+    assert helper.native_id is not None
+    own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    settled = let_the_loop_go_first()
+    os.setpriority(os.PRIO_PROCESS, helper.native_id, own + LEVELS + 1)
+    again = let_the_loop_go_first(settled)
+    found = os.getpriority(os.PRIO_PROCESS, helper.native_id)
+    may_end.set()
+
+    assert helper.native_id in settled
+    assert helper.native_id in again
+    assert found == own + LEVELS + 1
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own

@@ -1,0 +1,35 @@
+"""Copies wait in a bounded queue and are scored off the path of replies."""
+
+import asyncio
+
+from server.serving.shadow import ShadowQueue
+
+
+async def test_copies_are_scored_later_and_in_order() -> None:
+    queue = ShadowQueue()
+    scored: list[int] = []
+    done = asyncio.Event()
+
+    async def last() -> None:
+        scored.append(3)
+        done.set()
+
+    queue.offer(lambda: scored.append(1))
+    queue.offer(lambda: scored.append(2))
+    queue.offer(last, weight=100)
+    assert scored == []
+    running = asyncio.create_task(queue.run())
+    await asyncio.wait_for(done.wait(), 5)
+
+    assert scored == [1, 2, 3]
+    running.cancel()
+
+
+async def test_a_full_queue_drops_and_counts_rows() -> None:
+    queue = ShadowQueue(rows_max=10)
+
+    queue.offer(lambda: None, weight=8)
+    queue.offer(lambda: None, weight=5)
+    queue.offer(lambda: None, weight=2)
+
+    assert queue.dropped == 5

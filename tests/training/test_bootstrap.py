@@ -1,0 +1,60 @@
+"""The first champion is made once; the question whether there is one costs no heavy import."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.artifacts import write_churn_artifact
+from training.bootstrap import is_complete
+from training.register import RunRecord, record_run, register_version
+from training.registry import open_registry
+
+pytestmark = pytest.mark.filterwarnings("default")  # MLflow and its libraries warn of themselves
+
+
+def test_a_missing_registry_lacks_everything_and_is_not_created(tmp_path: Path) -> None:
+    file = tmp_path / "mlflow.db"
+
+    assert not is_complete(f"sqlite:///{file}")
+    assert not file.exists()
+
+
+def test_a_file_without_tables_lacks_everything(tmp_path: Path) -> None:
+    file = tmp_path / "mlflow.db"
+    file.touch()
+
+    assert not is_complete(f"sqlite:///{file}")
+
+
+def test_a_registered_champion_is_all_that_a_start_needs(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlruns/mlflow.db"
+    registry = open_registry(uri)
+    write_churn_artifact(tmp_path / "artifact")
+    register_version(registry, tmp_path / "artifact", run_id=record_run(registry, RunRecord(name="first")))
+
+    assert is_complete(uri)
+
+
+def test_a_registry_that_a_writer_locks_is_not_trained_into(tmp_path: Path) -> None:
+    file = tmp_path / "mlflow.db"
+    with sqlite3.connect(file, isolation_level=None) as writer:
+        writer.execute("create table registered_model_aliases (name text, alias text)")
+        writer.execute("begin exclusive")
+
+        assert is_complete(f"sqlite:///{file}")
+        writer.execute("rollback")
+    writer.close()
+
+
+def test_asking_imports_neither_mlflow_nor_the_training_stack() -> None:
+    heavy = "{'mlflow', 'pandas', 'sklearn', 'xgboost', 'grpc', 'duckdb', 'pyarrow', 'sqlalchemy'}"
+    code = f"import sys, training.bootstrap; sys.exit(' '.join({heavy} & set(sys.modules)) or 0)"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
