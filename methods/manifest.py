@@ -43,6 +43,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAME_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MODEL = re.compile(r"[a-z][a-z0-9_.-]{0,99}")
 _CURRENCY = re.compile(r"[A-Z]{3}")
+_DATA_VERSION = re.compile(r"[!-~]{1,128}")  # it stands in every answer of the version
 _NAME_DEPTH_MAX = 3
 # Written by MLflow beside the artifact; an artifact of its own with such a name could not be told from MLflow's.
 _RESERVED = frozenset(
@@ -74,7 +75,7 @@ class Manifest:
         expressions: digest of the expressions that computed those features in training, sha256 in hexadecimal.
         feature_set: digest of that schema and those expressions (`FeatureSchema.feature_set`).
         currency: ISO 4217 code of every money feature; None when there is none.
-        data_version: digest of the data that the version was fitted on.
+        data_version: digest of the data that the version was fitted on; 1 to 128 visible ASCII characters.
         data_time: newest moment in that data, UTC.
         observations: rows that it was fitted on.
         created_at: when the folder was written, UTC.
@@ -158,7 +159,7 @@ def parse_manifest(content: bytes) -> Manifest:
         expressions=_text(document, "expressions", _SHA256),
         feature_set=_text(document, "feature_set", _SHA256),
         currency=currency,
-        data_version=_text(document, "data_version"),
+        data_version=_text(document, "data_version", _DATA_VERSION),
         data_time=_time(document, "data_time"),
         observations=_integer(document, "observations", at_least=0),
         created_at=_time(document, "created_at"),
@@ -203,7 +204,10 @@ def _read_object(content: bytes) -> dict[str, object]:
         raise ManifestError(f"{MANIFEST_NAME} has {len(content)} bytes; at most {MANIFEST_BYTES_MAX} are allowed")
     try:
         document = json.loads(content.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as cause:
+        json.dumps(document, ensure_ascii=False).encode("utf-8")  # half a surrogate pair is no text anywhere else
+    except ManifestError:
+        raise
+    except (ValueError, RecursionError) as cause:  # also a number of more digits than Python reads
         raise ManifestError(f"{MANIFEST_NAME} is not JSON in UTF-8") from cause
     if not isinstance(document, dict):
         raise ManifestError(f"{MANIFEST_NAME} is not a JSON object")
@@ -257,11 +261,12 @@ def _time(document: Mapping[str, object], field: str) -> datetime:
     text = _text(document, field)
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError as cause:
+        in_utc = moment.astimezone(UTC)
+    except (ValueError, OverflowError) as cause:  # the first and the last day of the calendar have no UTC everywhere
         raise ManifestError(f"{field} {text[:80]!r} is not a time such as 2026-01-31T09:00:00Z") from cause
     if moment.tzinfo is None:
         raise ManifestError(f"{field} {text[:80]!r} has no time zone; write it in UTC, ending in Z")
-    return moment.astimezone(UTC)
+    return in_utc
 
 
 def _render_time(moment: datetime) -> str:

@@ -107,10 +107,18 @@ def try_versions(
             follower.fetch_failed(wanted, str(failure))
         except OSError as failure:  # a full disk, a missing right: ours to repair, nothing against the version
             follower.fetch_failed(wanted, f"the local cache cannot be written: {failure.strerror}")
+        except Exception:  # noqa: BLE001 - the outer edge of a trial: no file may end the process that follows the rest
+            structlog.get_logger("control").error("trial_failed", version=wanted.version, exc_info=True)
+            follower.checked(wanted, _UNFORESEEN)
         else:
             follower.checked(wanted, refusal, drift=trial.drift)
             if (keep := follower.kept()) is not None:
                 follower.pruned(cache.prune(keep))
+
+
+_UNFORESEEN = Refusal(
+    code=RefusalCode.UNFORESEEN, text="checking it failed in a way that nobody foresaw; control's log has the trace"
+)
 
 
 class _Trial:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -38,6 +39,8 @@ FILES_MAX = 80  # MLflow's own files included; the manifest allows 64
 FOLDER_BYTES_MAX = 1 << 30  # the largest model planned has 60 MB; a disk must not be filled by one version
 _TOO_LARGE = f"more than {FILES_MAX} files or {FOLDER_BYTES_MAX} bytes; a version must stay below both"
 _CHUNK_BYTES = 1 << 20
+_TEXT_MAX = 1_000  # characters of a refusal: it becomes a tag, and may quote a name of any length
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 # Written by MLflow beside the artifact, each with its fixed name at the top; never copied, never read.
 _MLFLOW_FILES = frozenset(
     {
@@ -71,6 +74,11 @@ class RefusalCode(StrEnum):
     PROBE_TIMEOUT = "probe_timeout"
     TRAFFIC = "traffic"
     LOAD_FAILED = "load_failed"
+    UNFORESEEN = "unforeseen"
+
+
+_MISFITS = frozenset({RefusalCode.OTHER_MODEL, RefusalCode.WRONG_FIELD})
+"""What says nothing against the artifact: it is whole, and somebody else may be using it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,15 +141,17 @@ class Cache:
         A folder that is already published is verified again instead of fetched, and replaced when it has rotted.
         Raises: FetchError: the files could not be had just now.
         """
-        if wanted.digest is None:
-            return _refuse(
-                RefusalCode.NO_DIGEST,
-                f"the version has no tag {DIGEST_TAG}; register it with `python -m training`, not by hand",
-            )
+        if wanted.digest is None or not _DIGEST.fullmatch(wanted.digest):  # it becomes a folder's name
+            wrong = "is no sha256 in lower-case hexadecimal" if wanted.digest else "is missing"
+            text = f"the version's tag {DIGEST_TAG} {wrong}; register it with `python -m training`, not by hand"
+            return _refuse(RefusalCode.NO_DIGEST, text)
         published = self.path(wanted.digest)
         if published.is_dir():
-            if verify_folder(published, wanted) is None:
+            refusal = verify_folder(published, wanted)
+            if refusal is None:
                 return probe(published)
+            if refusal.code in _MISFITS:
+                return refusal
             _remove(published)
         staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=self._folder))
         try:
@@ -163,8 +173,9 @@ class Cache:
         return wanted.digest is not None and verify_folder(self.path(wanted.digest), wanted) is None
 
     def prune(self, keep: frozenset[str]) -> frozenset[str]:
-        """Remove every artifact but these; the digests that went."""
-        gone = frozenset(path.name for path in self._folder.iterdir() if not path.name.startswith(".")) - keep
+        """Remove every artifact but these; the digests that went. What is no artifact stays: it is not ours."""
+        artifacts = (path for path in self._folder.iterdir() if path.is_dir() and not path.is_symlink())
+        gone = frozenset(path.name for path in artifacts if _DIGEST.fullmatch(path.name)) - keep
         for digest in gone:
             _remove(self.path(digest))
         return gone
@@ -243,7 +254,7 @@ def check_features(manifest: Manifest, offered: FeatureSchema) -> Refusal | None
 
 
 def _refuse(code: RefusalCode, text: str) -> Refusal:
-    return Refusal(code=code, text=text)
+    return Refusal(code=code, text=text[:_TEXT_MAX])
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -105,6 +105,13 @@ def test_a_newer_format_is_named_before_anything_else_is_looked_at() -> None:
         pytest.param(changed(files={"model.onnx": 7}), "files", id="sum that is a number"),
         pytest.param(changed(files={"model.onnx": "AB"}), "sha256", id="sum that is none"),
         pytest.param(b" " * 2_000_000, "bytes", id="too large"),
+        pytest.param(b'{"observations": ' + b"9" * 5_000 + b"}", "not JSON", id="number of 5,000 digits"),
+        pytest.param(changed(data_time="0001-01-01T00:00:00+23:59"), "data_time", id="time before time"),
+        pytest.param(changed(created_at="9999-12-31T23:59:59-23:59"), "created_at", id="time after time"),
+        pytest.param(changed(data_version="\ud800"), "not JSON in UTF-8", id="half a surrogate pair"),
+        pytest.param(changed(features={"a": [{"\udfff": 1}]}), "not JSON in UTF-8", id="half a pair, deep inside"),
+        pytest.param(changed(data_version="x" * 129), "data_version", id="data version that fills every answer"),
+        pytest.param(changed(data_version="a\nb"), "data_version", id="data version with a control character"),
     ],
 )
 def test_what_breaks_a_rule_is_refused_by_name(content: bytes, said: str) -> None:

@@ -161,6 +161,56 @@ def test_a_version_without_the_tag_is_refused_before_anything_is_fetched(cache: 
 
 
 @pytest.mark.parametrize(
+    "digest",
+    [
+        pytest.param("", id="empty"),
+        pytest.param(".", id="the cache itself"),
+        pytest.param("..", id="the state folder"),
+        pytest.param("../precious", id="a neighbour"),
+        pytest.param("{tmp}/precious", id="an absolute path"),
+        pytest.param("A" * 64, id="upper case"),
+        pytest.param("a" * 64 + "\n", id="one character more"),
+        pytest.param("é" * 5_000, id="long"),
+    ],
+)
+def test_a_tag_that_is_no_digest_names_no_folder(cache: Cache, tmp_path: Path, source: Path, digest: str) -> None:
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "file").write_text("keep me")
+    published = write_churn_artifact(source)
+    assert cache.publish(wanted(published), copies(source), passes) is None
+
+    refusal = cache.publish(wanted(digest.format(tmp=tmp_path)), copies(source), passes)
+
+    assert refusal is not None
+    assert refusal.code is RefusalCode.NO_DIGEST
+    assert (tmp_path / "precious" / "file").read_text() == "keep me"
+    assert cache.holds(wanted(published))
+
+
+def test_what_is_no_artifact_in_the_cache_is_left_alone_when_it_is_pruned(cache: Cache, tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    (folder / "note.txt").write_text("mine")
+    (folder / "lost+found").mkdir()
+    (folder / ("b" * 64)).symlink_to(tmp_path)
+    (folder / ("c" * 64)).mkdir()
+
+    gone = cache.prune(frozenset())
+
+    assert gone == {"c" * 64}
+    assert {path.name for path in folder.iterdir()} == {"note.txt", "lost+found", "b" * 64}
+
+
+def test_a_refusal_stays_short_whatever_the_artifact_is_named(cache: Cache, source: Path) -> None:
+    schema = changed_feature(name="tenure_days", to_name="x" * 200_000)
+
+    refusal = cache.publish(wanted(write_artifact(source, files_of(source), schema)), copies(source), passes)
+
+    assert refusal is not None
+    assert refusal.code is RefusalCode.WRONG_FIELD
+    assert len(refusal.text) <= 1_000
+
+
+@pytest.mark.parametrize(
     ("changes", "code", "said"),
     [
         pytest.param(
@@ -245,6 +295,25 @@ def test_a_published_folder_that_rotted_is_fetched_again(cache: Cache, source: P
 
     assert not cache.holds(wanted(digest))
     assert cache.publish(wanted(digest), copies(source), passes) is None
+    assert cache.holds(wanted(digest))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param({"model": "ltv"}, id="a version of another model with the same tag"),
+        pytest.param({"schema": OFFERED.subset(["plan"])}, id="a release whose requests have fewer fields"),
+    ],
+)
+def test_a_whole_artifact_stays_when_it_is_asked_for_by_mistake(
+    cache: Cache, source: Path, other: dict[str, Any]
+) -> None:
+    digest = write_churn_artifact(source)
+    cache.publish(wanted(digest), copies(source), passes)
+
+    refusal = cache.publish(wanted(digest, **other), copies(source), passes)
+
+    assert refusal is not None
     assert cache.holds(wanted(digest))
 
 

@@ -6,6 +6,7 @@ Workers here are obedient: after each tick they read desired.json and confirm it
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ import pytest
 
 from methods.features import schema_of
 from paedsresus.ml.v1 import revenue_pb2
+from server.control.__main__ import try_versions
 from server.control.artifacts import Cache, FetchError, Refusal, RefusalCode
 from server.control.follow import AliasMove, Follower
 from server.control.registry import RegistryAway, RegistryState
@@ -241,6 +243,25 @@ def test_deleting_the_tag_of_a_refused_version_asks_for_another_look(serving: Ri
 
     assert serving.champion == 3
     assert serving.tags(3)["serving.state"] == "live"
+
+
+def test_a_version_that_breaks_its_judge_is_refused_and_control_goes_on(serving: Rig) -> None:
+    broken = serving.version(0.5)
+    stop = threading.Event()
+
+    def probe(_folder: Path, _factor: float) -> Refusal | None:
+        stop.set()
+        raise ZeroDivisionError("nobody thought of this file")
+
+    serving.look()
+    serving.follower.tick()
+    try_versions(serving.follower, serving.registry, serving.cache, probe, stop)
+    serving.run()
+
+    assert serving.registry.entries[broken].tags["serving.state"] == "refused"
+    assert "log" in serving.registry.entries[broken].tags["serving.reason"]
+    assert "nobody thought" not in serving.registry.entries[broken].tags["serving.reason"]
+    assert serving.champion == 1
 
 
 def test_a_version_without_files_is_asked_for_again_and_never_refused(serving: Rig) -> None:
