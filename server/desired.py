@@ -179,11 +179,12 @@ def parse_time(text: str) -> datetime:
     """
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError as cause:
+        in_utc = moment.astimezone(UTC)
+    except (ValueError, OverflowError) as cause:  # the first and the last day of the calendar have no UTC everywhere
         raise DesiredError(f"{text[:40]!r} is not a time such as 2026-01-31T09:00:00Z") from cause
     if moment.tzinfo is None:
         raise DesiredError(f"{text[:40]!r} has no time zone")
-    return moment.astimezone(UTC)
+    return in_utc
 
 
 def _render_route(route: Route) -> dict[str, object]:

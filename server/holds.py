@@ -132,12 +132,16 @@ def _parse_hold(order: object, index: int) -> Hold:
     is_version = isinstance(model, str) and isinstance(version, int) and not isinstance(version, bool) and version > 0
     if kind == HoldKind.VERSION and not is_version:
         raise DesiredError(f"{place} must name a model and a version from 1")
+    try:
+        start, until = parse_time(str(order.get("start"))), parse_time(str(order.get("until")))
+    except DesiredError as wrong:
+        raise DesiredError(f"{place}: {wrong}") from wrong
     return Hold(
         kind=HoldKind(kind),
         model=model if is_version else None,
         version=version if is_version else None,
-        start=parse_time(str(order.get("start"))),
-        until=parse_time(str(order.get("until"))),
+        start=start,
+        until=until,
         reason=str(order.get("reason") or ""),
         by=str(order.get("by") or ""),
     )

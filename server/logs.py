@@ -4,10 +4,29 @@ Call `configure_logs` once at the start of a process; everywhere else use `struc
 Not here: which calls get a line (edge); what a line may hold (never names, mails or free text of learners).
 """
 
+import contextlib
+import io
 import logging
 import sys
+from typing import TextIO
 
 import structlog
+
+
+class _Patient(io.TextIOBase, TextIO):
+    """A file that loses lines instead of raising: a full disk or a closed pipe under the log must end no process."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._file.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._file.flush()
 
 
 def configure_logs(process: str, level: str) -> None:
@@ -27,6 +46,6 @@ def configure_logs(process: str, level: str) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(_Patient(sys.stderr)),
         cache_logger_on_first_use=True,
     )

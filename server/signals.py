@@ -53,6 +53,18 @@ class SignalWaiter:
             self._reader.recv(4096)
 
 
+def signal_name(number: int) -> str:
+    """A signal's name; most real-time signals have none.
+
+    >>> signal_name(11), signal_name(40)
+    ('SIGSEGV', 'signal 40')
+    """
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 def die_with(parent: int) -> Callable[[], None]:
     """Return what a child runs before exec so that the kernel kills it when that parent dies (Linux only).
 

@@ -47,6 +47,9 @@ class State(IntEnum):
     DRAINING = 3
 
 
+_ROLES, _STATES = frozenset(Role), frozenset(State)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotState:
     """What one slot says. `inflight` is None when no version is being computed with."""
@@ -129,9 +132,12 @@ class Slots:
         _U64.pack_into(self._map, index * SLOT_BYTES + _INFLIGHT, prefix)
 
     def read(self, index: int) -> SlotState | None:
-        """Return what a slot says; None while nobody has claimed it."""
+        """Return what a slot says; None while nobody has claimed it, or when it holds rubbish.
+
+        A library that writes where it should not can reach the mapping; its process must not take the readers along.
+        """
         magic, role, pid, state, beat, inflight, boot = _LAYOUT.unpack_from(self._map, self._start(index))
-        if magic != _MAGIC:
+        if magic != _MAGIC or role not in _ROLES or state not in _STATES:
             return None
         return SlotState(
             role=Role(role),

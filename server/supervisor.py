@@ -23,7 +23,7 @@ from typing import assert_never
 import structlog
 
 from server.settings import Place, Settings
-from server.signals import SignalWaiter, die_with
+from server.signals import SignalWaiter, die_with, signal_name
 from server.slots import Role, Slots, SlotState, State, control_slot, heavy_slot, slot_count
 
 COMMANDS: Mapping[Role, tuple[str, ...]] = {
@@ -183,9 +183,7 @@ def ending_in_words(returncode: int, killed: Ending | None) -> str:
     """
     if killed is not None:
         return killed.value
-    if returncode < 0:
-        return signal.Signals(-returncode).name
-    return f"exit {returncode}"
+    return f"exit {returncode}" if returncode >= 0 else signal_name(-returncode)
 
 
 @dataclass(slots=True, kw_only=True)

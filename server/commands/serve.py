@@ -3,6 +3,7 @@
 Not here: watching the processes (supervisor.py); the checks before (preflight.py).
 """
 
+import contextlib
 import dataclasses
 import shutil
 import sys
@@ -41,7 +42,8 @@ def serve(environ: Mapping[str, str], say: Callable[[str], None]) -> int:
             waited = time.monotonic() - began
             if not view.live and waited < PATIENCE_SECONDS:
                 return False
-            say(welcome(view, settings, seconds=waited))
+            with contextlib.suppress(OSError):  # nobody reads them any more: that is no reason to stop serving
+                say(welcome(view, settings, seconds=waited))
             return True
 
         return supervise(settings, environ, announce)

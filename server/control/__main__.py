@@ -8,6 +8,7 @@ Not here: what any of them does (registry.py, artifacts.py, follow.py, internal.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -297,7 +298,8 @@ def main() -> None:
     except StoreError as unusable:
         structlog.get_logger("control").error("store_unusable", reason=str(unusable))
         code = 1
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        sys.stderr.flush()
     os._exit(code)  # a thread may be blocked inside the registry for 20 s; everything worth keeping is on the disk
 
 

@@ -67,7 +67,7 @@ from server.desired import (
     write_atomically,
     write_desired,
 )
-from server.holds import HOLDS_NAME, Hold, HoldKind, holds_in_force, read_holds, render_holds
+from server.holds import HOLDS_NAME, Hold, HoldKind, end_hold, holds_in_force, read_holds
 
 STEPS_MAX = 50  # a tick that finds more to do than this has found a loop of its own making
 STATUS_EVERY = timedelta(seconds=10)
@@ -156,7 +156,9 @@ class Follower:
         self._recorded: dict[VersionKey, Recorded] = {}
         self._previous: dict[str, int] = {}
         self._drifted: dict[str, str] = {}
+        self._orders: tuple[Hold, ...] = ()
         self._holds: tuple[Hold, ...] = ()
+        self._holds_broken = ""
         self._status: bytes = b""
         self._status_at: datetime | None = None
         self.view = View(desired=self._desired, written_at=now, registry=self._registry)
@@ -406,22 +408,27 @@ class Follower:
         try:
             crash = json.loads(line)
             prefix, ending = crash["digest_prefix"], str(crash["ending"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             _log().warning("crash_record_unreadable")
             return
-        digest = next((load.digest for load in self._desired.load if prefix and load.digest.startswith(prefix)), None)
+        digest = next((load.digest for load in self._desired.load if load.digest[:16] == prefix), None)
         if digest is None or ending in _UNBLAMED:
             return
         detail = {"slot": crash.get("slot"), "ending": ending, "at": crash.get("at")}
         self._store.record_crash(digest, detail, self._clock())
 
     def _take_holds(self) -> None:
+        broken = ""
         try:
-            self._holds = holds_in_force(read_holds(self._folder / HOLDS_NAME), self._clock())
-        except (DesiredError, OSError) as broken:
-            if self._holds:
-                _log().error("holds_unreadable", reason=str(broken))
-            self._holds = ()
+            self._orders = read_holds(self._folder / HOLDS_NAME)
+        except DesiredError as error:  # what was ordered before goes on: half an edit must not end a freeze
+            broken = str(error)
+        except OSError as error:
+            broken = f"{HOLDS_NAME} cannot be read: {error.strerror}"
+        if broken and broken != self._holds_broken:
+            _log().error("holds_unreadable", reason=broken)
+        self._holds_broken = broken
+        self._holds = holds_in_force(self._orders, self._clock())
         said = json.dumps([_hold_json(hold) for hold in self._holds])
         before = self._store.read_state("holds") or "[]"
         if said != before:  # an order that began, ended or ran out, also while control was away
@@ -447,9 +454,7 @@ class Follower:
                 self._audit("refused", None, None, step.digest, {"reason": step.refusal.text})
                 _log().warning("version_refused", digest=step.digest[:12], reason=step.refusal.text)
             case EndHold():
-                path = self._folder / HOLDS_NAME
-                kept = [hold for hold in read_holds(path) if hold != step.hold]
-                write_atomically(path, render_holds(kept))
+                end_hold(self._folder / HOLDS_NAME, step.hold)
                 self._holds = tuple(hold for hold in self._holds if hold != step.hold)
                 _log().info("hold_ended", model=step.hold.model, version=step.hold.version, reason="registry agrees")
             case _:
@@ -520,6 +525,8 @@ class Follower:
             confirmed=is_confirmed(snapshot),
         )
         warnings = [f"{digest[:12]}: {text}" for digest, text in sorted(self._drifted.items())]
+        if self._holds_broken:
+            warnings.append(f"{self._holds_broken}; no order in it is obeyed, those before it are")
         warnings += [
             f"{hold.model}: version {hold.version} is held and not in this server's cache; hold one that is"
             for hold in self._holds

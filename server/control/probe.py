@@ -34,6 +34,7 @@ from methods.manifest import MANIFEST_NAME, parse_manifest
 from methods.revenue.churn import DEFAULT_HORIZONS, churn_by_horizon, parse_parameters
 from paedsresus.ml.v1 import revenue_pb2
 from server.control.artifacts import Refusal, RefusalCode
+from server.signals import signal_name
 
 CASES_MIN = 20  # fewer golden requests cannot cover the features and their absence
 TOLERANCE_MAX = 1e-3  # an artifact may not declare itself equal to anything
@@ -84,7 +85,7 @@ def _judge(returncode: int, output: bytes, limits: Limits) -> Refusal | None:
     if returncode == -signal.SIGXCPU:
         return _refuse(RefusalCode.PROBE_TIMEOUT, f"the trial run computed for more than {limits.seconds:g} s")
     if returncode < 0:
-        name = signal.Signals(-returncode).name
+        name = signal_name(-returncode)
         return _refuse(
             RefusalCode.PROBE_CRASHED, f"the trial run was killed by {name}: the graph crashes the runtime when loaded"
         )

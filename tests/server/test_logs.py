@@ -4,6 +4,9 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 _PROGRAM = """
 import structlog
@@ -17,6 +20,21 @@ try:
 except ZeroDivisionError:
     log.error("call_failed", exc_info=True)
 """
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_under_the_log_costs_lines_and_nothing_else() -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-c", _PROGRAM + "print('still here')"],
+            check=True,
+            stdout=subprocess.PIPE,
+            stderr=full,
+            text=True,
+            env={**os.environ, "PYTHONPATH": "."},
+        )
+
+    assert ended.stdout == "still here\n"
 
 
 def test_each_event_is_one_json_line_with_time_level_and_process() -> None:

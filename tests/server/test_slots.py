@@ -85,6 +85,18 @@ def test_clearing_makes_a_slot_unclaimed_again(tmp_path: Path) -> None:
         assert slots.read(1) is not None
 
 
+@pytest.mark.parametrize("at", [4, 12], ids=["role", "state"])
+def test_a_slot_that_holds_rubbish_reads_as_unclaimed(tmp_path: Path, at: int) -> None:
+    path = tmp_path / "slots"
+    with Slots.open(path, 3) as slots:
+        slots.claim(1, Role.WORKER, 4711, 7)
+        with path.open("r+b") as file:
+            file.seek(SLOT_BYTES + at)
+            file.write((99).to_bytes(4, "little"))
+
+        assert slots.read(1) is None
+
+
 def test_a_slot_outside_the_file_is_refused(tmp_path: Path) -> None:
     with Slots.open(tmp_path / "slots", 2) as slots, pytest.raises(IndexError, match="slots 0 to 1"):
         slots.claim(2, Role.WORKER, 1, 1)

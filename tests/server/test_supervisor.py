@@ -288,6 +288,23 @@ def test_a_killed_worker_comes_back_and_its_version_is_on_record(run: Callable[.
     }
 
 
+def test_rubbish_in_the_slots_and_a_signal_without_a_name_end_no_server(run: Callable[..., Running]) -> None:
+    running = run(OBEDIENT)
+    running.wait_until_ready()
+    before = running.slots.read(0)
+    assert before is not None
+    with (running.settings.state_dir / "slots").open("r+b") as file:
+        file.seek(64 + 4)
+        file.write(b"\xff" * 4)
+
+    os.kill(before.pid, 40)  # a real-time signal: Python has no name for it
+
+    running.wait_for("the crash on record", lambda: running.crashes() != [])
+    running.wait_for("slot 0 claimed anew", lambda: running.slots.read(0) not in {before, None})
+    assert [(crash["slot"], crash["ending"]) for crash in running.crashes()] == [(0, "signal 40")]
+    assert running.process.poll() is None
+
+
 def test_a_process_that_falls_silent_is_killed_and_restarted(run: Callable[..., Running]) -> None:
     running = run(SILENT, stale_seconds=1.0)
     running.wait_until_ready()

@@ -5,6 +5,7 @@ Workers here are obedient: after each tick they read desired.json and confirm it
 
 from __future__ import annotations
 
+import fcntl
 import json
 import threading
 from collections.abc import Callable
@@ -24,8 +25,8 @@ from server.control.follow import AliasMove, Follower
 from server.control.registry import RegistryAway, RegistryState
 from server.control.rollout import Confirmation
 from server.control.store import Store
-from server.desired import Desired, DesiredError, read_desired
-from server.holds import HOLDS_NAME, Hold, HoldKind, add_hold
+from server.desired import Desired, DesiredError, read_desired, write_atomically
+from server.holds import HOLDS_NAME, Hold, HoldKind, add_hold, read_holds, render_holds
 from tests.fakes.artifacts import write_churn_artifact
 from tests.fakes.registry import FakeRegistry
 
@@ -414,6 +415,64 @@ def test_half_a_crash_line_waits_for_its_other_half(serving: Rig) -> None:
     serving.run(1.0)
 
     assert serving.store.known()[digest].crashes == 1
+
+
+@pytest.mark.parametrize("prefix", [5, [], {"a": 1}, True, "", "x" * 100_000], ids=str)
+def test_a_crash_record_that_names_no_digest_blames_nobody(serving: Rig, prefix: object) -> None:
+    digest = serving.desired.load[0].digest
+    with (serving.folder / "crashes.jsonl").open("a") as file:
+        file.write(json.dumps({"at": "x", "slot": 0, "ending": "SIGSEGV", "digest_prefix": prefix}) + "\n")
+        file.write("[" * 100_000 + "\n")
+    serving.run(1.0)
+    serving.crash(digest)
+    serving.run(1.0)
+
+    assert serving.store.known()[digest].crashes == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"[" * 100_000, id="deep"),
+        pytest.param(
+            b'{"format": 1, "holds": [{"kind": "freeze", "start": "0001-01-01T00:00:00+23:59", "until": "x"}]}',
+            id="a time before time",
+        ),
+    ],
+)
+def test_a_broken_file_of_holds_is_said_and_ends_no_order(serving: Rig, content: bytes) -> None:
+    until = serving.now + timedelta(hours=1)
+    hold = Hold(kind=HoldKind.VERSION, model="churn", version=2, start=serving.now, until=until)
+    add_hold(serving.folder / HOLDS_NAME, hold)
+    serving.run()
+
+    (serving.folder / HOLDS_NAME).write_bytes(content)
+    serving.run()
+
+    assert serving.champion == 2
+    assert any("holds.json" in warning for warning in serving.status["warnings"])
+    serving.now = until
+    serving.run()
+    assert serving.champion == 1
+
+
+def test_an_order_given_while_another_ends_is_not_lost(serving: Rig) -> None:
+    """The command and control both rewrite the file; each waits for the other's lock."""
+    path = serving.folder / HOLDS_NAME
+    until = serving.now + timedelta(hours=1)
+    agreed = Hold(kind=HoldKind.VERSION, model="churn", version=1, start=serving.now, until=until)
+    add_hold(path, agreed)
+    given = Hold(kind=HoldKind.FREEZE, start=serving.now, until=until)
+    ending = threading.Thread(target=serving.follower.tick)
+    with (serving.folder / "holds.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as the command does, between its reading and its writing
+        ending.start()
+        ending.join(timeout=0.5)
+        write_atomically(path, render_holds([agreed, given]))
+    ending.join(timeout=10)
+
+    assert read_holds(path) == (given,)
 
 
 def test_a_hold_answers_while_the_registry_is_away_and_expires(serving: Rig) -> None:
