@@ -147,6 +147,47 @@ def write_desired(path: Path, desired: Desired, *, written_at: datetime) -> None
     write_atomically(path, render_desired(desired, written_at=written_at))
 
 
+class DesiredFile:
+    """The file in the hands of its one writer, who notices what others did to it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen: tuple[int, ...] | None = ()  # what `stat` says of it; None: not there
+
+    def write(self, desired: Desired, *, written_at: datetime) -> None:
+        """Replace the file; see `write_desired`."""
+        write_desired(self._path, desired, written_at=written_at)
+        self._seen = self._look()
+
+    def spoilt(self, ours: Desired) -> int | None:
+        """Generation of what stands there when it is not ours, 0 when it cannot be read; None when all is well.
+
+        One `stat` while nobody touches it.
+        """
+        seen = self._look()
+        if seen == self._seen:
+            return None
+        try:
+            found = read_desired(self._path)
+        except (DesiredError, OSError):
+            found = None
+        if found is None:
+            return 0
+        # Compared as written: times in memory are finer.
+        moment = datetime.fromtimestamp(0, UTC)
+        if render_desired(found, written_at=moment) != render_desired(ours, written_at=moment):
+            return found.generation
+        self._seen = seen
+        return None
+
+    def _look(self) -> tuple[int, ...] | None:
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_ino, status.st_size
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace a file by temporary file, fsync and rename, then fsync the folder, so that a power cut keeps one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

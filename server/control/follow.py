@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import assert_never
@@ -62,10 +62,12 @@ from server.desired import (
     DESIRED_NAME,
     Desired,
     DesiredError,
+    DesiredFile,
+    parse_desired,
     read_desired,
+    render_desired,
     render_time,
     write_atomically,
-    write_desired,
 )
 from server.holds import HOLDS_NAME, Hold, HoldKind, end_hold, holds_in_force, read_holds
 
@@ -146,6 +148,7 @@ class Follower:
         self._latest: Aspired = {}
         self._registry = RegistryView(since=now)
         self._desired, self._written_at = Desired(), now
+        self._file = DesiredFile(folder / DESIRED_NAME)
         self._verified: frozenset[str] = frozenset()
         self._refused: dict[str, Refusal] = {}
         self._refused_seen: set[str] = set()
@@ -164,14 +167,18 @@ class Follower:
         self.view = View(desired=self._desired, written_at=now, registry=self._registry)
 
     def recover(self) -> None:
-        """Take up what an earlier process left: the desired state, and which of its versions are still whole."""
+        """Take up what an earlier process left: the desired state, and which of its versions are still whole.
+
+        The store has a copy of that state, for the day when the file is gone or broken and the registry away.
+        """
         try:
             found = read_desired(self._folder / DESIRED_NAME)
         except (DesiredError, OSError) as broken:
             _log().error("desired_state_unreadable", reason=str(broken))
             found = None
-        generation = int(self._store.read_state("generation") or 0)
-        self._desired = found or Desired(generation=generation)
+        if found is None and (copy := self._store.read_state("desired")) is not None:
+            found = parse_desired(copy.encode())
+        self._desired = found or Desired()
         loads = [Candidate(model=load.model, version=load.version, digest=load.digest) for load in self._desired.load]
         earlier = [candidate for candidates in self._store.history().values() for candidate in candidates]
         known = self._store.known()
@@ -305,6 +312,7 @@ class Follower:
             self._take_mail()
             self._take_crashes()
             self._take_holds()
+            self._mend_desired(processes)
             for _ in range(STEPS_MAX):
                 snapshot = self._snapshot(processes)
                 step = next_step(snapshot)
@@ -476,10 +484,19 @@ class Follower:
                     "switch": route.switch.value,
                 }
         self._audit(step.phase, None, None, None, detail)
-        self._store.write_state("generation", str(step.desired.generation), snapshot.now)
-        write_desired(self._folder / DESIRED_NAME, step.desired, written_at=snapshot.now)
+        copy = render_desired(step.desired, written_at=snapshot.now).decode()
+        self._store.write_state("desired", copy, snapshot.now)
+        self._file.write(step.desired, written_at=snapshot.now)
         self._desired, self._written_at = step.desired, snapshot.now
         _log().info("desired_state_written", phase=step.phase, **detail)
+
+    def _mend_desired(self, processes: Mapping[int, int]) -> None:
+        """Write the file again when others spoilt it: a process that starts now would find nothing to serve."""
+        spoilt = self._file.spoilt(self._desired) if self._desired.generation else None
+        if spoilt is not None:
+            _log().error("desired_state_spoilt", generation=spoilt)
+            mended = replace(self._desired, generation=max(self._desired.generation, spoilt) + 1)
+            self._write(Write(desired=mended, phase="mend"), self._snapshot(processes))
 
     def _note_champions(self, snapshot: Snapshot) -> None:
         """Champions that every worker has now: they enter the history, and the one before becomes `previous`."""

@@ -138,7 +138,10 @@ class EndHold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Write:
-    """Tell the workers a new generation. `phase` is load, route or drop; `silent` are slots that never confirmed."""
+    """Tell the workers a new generation.
+
+    `phase` is load, route or drop, or mend for the present state once more; `silent` are slots that never confirmed.
+    """
 
     desired: Desired
     phase: str

@@ -328,6 +328,52 @@ def test_a_boot_over_a_broken_desired_state_goes_on_with_higher_generations(serv
     assert serving.desired.generation > generation
 
 
+def edit(content: bytes) -> bytes:
+    return content.replace(b'"version": 1', b'"version": 2').replace(b'"generation": ', b'"generation": 9')
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda path: path.write_bytes(b"{broken"), id="broken"),
+        pytest.param(lambda path: path.unlink(), id="deleted"),
+        pytest.param(lambda path: path.write_bytes(edit(path.read_bytes())), id="edited by hand"),
+    ],
+)
+def test_a_desired_state_that_others_spoil_is_written_again(serving: Rig, damage: Callable[[Path], Any]) -> None:
+    before = serving.desired
+    damage(serving.folder / "desired.json")
+    spoilt = serving.desired.generation
+
+    serving.follower.tick()
+
+    assert serving.champion == 1
+    assert serving.desired.generation > max(before.generation, spoilt)
+    serving.run()
+    assert serving.desired.generation == max(before.generation, spoilt) + 1
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda path: path.write_bytes(b"{broken"), id="broken"),
+        pytest.param(lambda path: path.unlink(), id="deleted"),
+    ],
+)
+def test_a_boot_without_registry_and_desired_state_goes_on_from_the_store(
+    serving: Rig, damage: Callable[[Path], Any]
+) -> None:
+    before = serving.desired.generation
+    serving.registry.lose()
+    damage(serving.folder / "desired.json")
+
+    serving.boot()
+    serving.run()
+
+    assert serving.champion == 1
+    assert serving.desired.generation > before
+
+
 def test_a_slow_worker_is_waited_for_and_a_deaf_one_is_not_waited_for_for_ever(serving: Rig) -> None:
     serving.deaf.add(1)
     serving.registry.aliases["champion"] = 2
