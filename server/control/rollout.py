@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from server.control.artifacts import Refusal, RefusalCode
 from server.control.registry import CHALLENGER, CHAMPION, PREVIOUS, Aspired, Model, Version
@@ -201,7 +201,7 @@ def parse_traffic(tags: Mapping[str, str]) -> Traffic | Refusal:  # noqa: PLR091
         return _refuse_traffic(f"{MODE_TAG} {mode[:40]!r} is unknown; use shadow, canary or ramp")
     try:
         share_bp = Decimal(tags.get(PERCENT_TAG, "").strip() or "none") * 100
-    except InvalidOperation:
+    except ArithmeticError:  # no number, or one too large to count with
         return _refuse_traffic(f"{MODE_TAG} = canary needs {PERCENT_TAG}, a number such as 5")
     if not (share_bp.is_finite() and 0 < share_bp <= SHARE_MAX_BP and share_bp == share_bp.to_integral_value()):
         return _refuse_traffic(f"{PERCENT_TAG} must be above 0, at most 100, with at most two decimals")

@@ -219,6 +219,8 @@ def test_the_challenger_that_becomes_champion_leaves_its_place() -> None:
         ({"mode": "canary", "percent": "101"}, "at most 100"),
         ({"mode": "canary", "percent": "nan"}, "above 0"),
         ({"mode": "canary", "percent": "1.234"}, "two decimals"),
+        ({"mode": "canary", "percent": "1e999999"}, "a number such as 5"),
+        ({"mode": "canary", "percent": "sNaN"}, "a number such as 5"),
         ({"mode": "canary", "percent": "five"}, "a number such as 5"),
         ({"percent": "5"}, "needs traffic.mode = canary"),
         ({"mode": "shadow", "percent": "5"}, "needs traffic.mode = canary"),
