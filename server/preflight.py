@@ -64,10 +64,17 @@ def is_loopback(host: str) -> bool:
 def locked(state_dir: Path) -> Iterator[None]:
     """Hold the state folder for this process; the kernel gives it back however the process ends.
 
-    Raises: StartRefused: another process holds it; names its pid.
+    Raises: StartRefused: another process holds it (names its pid), or it cannot be written.
     """
-    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as failure:
+        message = (
+            f"the state folder {state_dir} cannot be used: {failure.strerror}; "
+            "give this account the right to write there, or set PAEDSRESUS_STATE_DIR"
+        )
+        raise StartRefused(message) from failure
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

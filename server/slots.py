@@ -102,8 +102,8 @@ class Slots:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             wanted = count * SLOT_BYTES
-            if os.fstat(handle).st_size < wanted:
-                os.ftruncate(handle, wanted)
+            if (size := os.fstat(handle).st_size) < wanted:
+                os.pwrite(handle, bytes(wanted - size), size)  # zeros, not a hole: that would be SIGBUS on a full disk
             return cls(mmap.mmap(handle, wanted), count)
         finally:
             os.close(handle)

@@ -9,6 +9,7 @@ Labels come from closed sets: methods of the contract, reasons, models, roles, e
 from __future__ import annotations
 
 import math
+import os
 import struct
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
@@ -18,6 +19,7 @@ from typing import Any
 
 import prometheus_client.mmap_dict
 import prometheus_client.utils
+import structlog
 
 from server.errors import Reason
 from server.ledger.spool import AttemptRole, Ending
@@ -28,6 +30,7 @@ FLUSH_SECONDS = 1.0
 # Seconds. Fine where PredictChurn lives (0.3 to 20 ms), coarse up to the longest deadline.
 BUCKETS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _USED = struct.Struct("i")
+_FILE_BYTES = 1 << 18  # every method with every reason takes 140 kB; the library would double a file that is too small
 UNKNOWN = "unknown"  # stands for every method that no contract has
 OK = "OK"
 
@@ -138,12 +141,20 @@ class _Series:
     def __init__(self, path: Path) -> None:
         if not _is_whole(path):
             path.unlink(missing_ok=True)  # torn by a crash of the machine: numbers are lost, serving is not
-        self._file = _library.mmap_dict.MmapedDict(str(path))
+        self._file: Any = None
+        try:
+            _allocate(path)
+        except OSError as failure:  # a full disk: the numbers are missed, the answers are not
+            structlog.get_logger().error("metrics_not_written", file=path.name, reason=failure.strerror)
+        else:
+            self._file = _library.mmap_dict.MmapedDict(str(path))
         self._goes_on = not path.name.startswith("gauge")
         self._bases: dict[str, float] = {}
 
     def write(self, metric: str, suffix: str, labels: dict[str, str], about: str, value: float) -> None:
         """Set one sample to this process's number plus what was there before it."""
+        if self._file is None:
+            return
         family = metric.removesuffix("_total")
         key = _library.mmap_dict.mmap_key(family, metric + suffix, list(labels), list(labels.values()), about)
         base = self._bases.get(key)
@@ -153,7 +164,26 @@ class _Series:
         self._file.write_value(key, base + value, 0.0)
 
     def close(self) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
+
+
+def _allocate(path: Path) -> None:
+    """Give the file all the blocks that it will ever need: a mapped page for which the disk has none is SIGBUS.
+
+    Raises: OSError: the disk is full.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(handle, 0, _FILE_BYTES)
+        elif (size := os.fstat(handle).st_size) < _FILE_BYTES:
+            os.pwrite(handle, bytes(_FILE_BYTES - size), size)
+    except OSError:
+        path.unlink()  # half a file would be mapped by the next process
+        raise
+    finally:
+        os.close(handle)
 
 
 def _is_whole(path: Path) -> bool:

@@ -57,6 +57,13 @@ def test_a_state_folder_has_one_server_and_the_second_is_told_its_pid(tmp_path: 
         pass
 
 
+def test_a_state_folder_that_cannot_be_used_is_refused_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(StartRefused, match="file/state cannot be used: Not a dir"), locked(tmp_path / "file" / "state"):
+        pass
+
+
 def test_no_server_runs_in_a_folder_that_is_not_there(tmp_path: Path) -> None:
     assert lock_holder(tmp_path / "state") is None
 

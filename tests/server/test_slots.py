@@ -66,6 +66,14 @@ def test_the_version_in_flight_survives_the_process_that_computed_with_it(tmp_pa
     assert seen.inflight == 0xFEED
 
 
+def test_a_new_file_has_its_blocks_so_that_a_full_disk_kills_nobody_later(tmp_path: Path) -> None:
+    with Slots.open(tmp_path / "slots", 66):
+        status = (tmp_path / "slots").stat()
+
+    assert status.st_size == 66 * SLOT_BYTES
+    assert status.st_blocks * 512 >= status.st_size
+
+
 def test_opening_never_shrinks_the_file(tmp_path: Path) -> None:
     path = tmp_path / "slots"
     Slots.open(path, 6).close()

@@ -1,5 +1,8 @@
 """Counters reach Prometheus's files, named by slot, and go on after a restart."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from server.errors import Reason
 from server.ledger.spool import AttemptRole, Ending
 from server.monitor.metrics import UNKNOWN, Metrics, Reading
+from server.serving.contract import read_contract
 
 METHOD = "/s/M"
 
@@ -38,6 +42,49 @@ def test_calls_are_counted_by_method_and_reason(tmp_path: Path) -> None:
     assert value(tmp_path, "paedsresus_call_seconds_count", method=METHOD) == 2
     assert value(tmp_path, "paedsresus_call_seconds_sum", method=METHOD) == pytest.approx(0.022)
     assert value(tmp_path, "paedsresus_call_seconds_bucket", method=METHOD, le="0.002") == 1
+
+
+def test_the_files_have_their_blocks_before_anything_is_counted(tmp_path: Path) -> None:
+    """A mapped page without a block, and a disk without another one, is SIGBUS: the worker would die of a count."""
+    methods = [method.path for method in read_contract()]
+    metrics = Metrics(tmp_path, 0, methods=methods)
+    before = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    blocks = {path.name: path.stat().st_blocks * 512 for path in tmp_path.iterdir()}
+
+    for method in methods:
+        metrics.ended(method, None, 0.002)
+        for reason in Reason:
+            metrics.ended(method, reason, 0.002)
+    metrics.flush()
+
+    assert blocks == before
+    assert {path.name: path.stat().st_size for path in tmp_path.iterdir()} == before
+    metrics.close()
+
+
+def test_a_full_disk_costs_the_numbers_and_nothing_else(tmp_path: Path) -> None:
+    program = f"""
+import resource
+from pathlib import Path
+from server.monitor.metrics import Metrics
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, 1_000))
+metrics = Metrics(Path({str(tmp_path)!r}), 0, methods=["/s/M"])
+metrics.ended("/s/M", None, 0.002)
+metrics.close()
+print("still here")
+"""
+
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+    assert ended.stdout.splitlines()[-1] == "still here"
+    assert "metrics_not_written" in ended.stdout + ended.stderr
+    assert value(tmp_path, "paedsresus_calls_total", method="/s/M", reason="OK") is None
 
 
 def test_attempts_and_rows_are_counted_by_model_and_role(tmp_path: Path) -> None:
