@@ -70,6 +70,7 @@ class RefusalCode(StrEnum):
     GRAPH = "graph"
     PARAMETERS = "parameters"
     GOLDEN = "golden"
+    TREES = "trees"
     PROBE_CRASHED = "probe_crashed"
     PROBE_TIMEOUT = "probe_timeout"
     TRAFFIC = "traffic"

@@ -41,6 +41,9 @@ TOLERANCE_MAX = 1e-3  # an artifact may not declare itself equal to anything
 DRIFT_FACTOR = 1_000.0
 """Second, larger bound for a digest that was live here before: drift of a runtime must not empty a server at boot."""
 
+BOOSTER = "booster.ubj"
+EXPLAINED_MAX = 1e-3  # log-odds; contributions are sums of float32 over hundreds of trees
+
 _SECONDS_PER_DAY = 86_400.0
 _OUTPUT_BYTES_MAX = 100_000
 
@@ -87,7 +90,8 @@ def _judge(returncode: int, output: bytes, limits: Limits) -> Refusal | None:
     if returncode < 0:
         name = signal_name(-returncode)
         return _refuse(
-            RefusalCode.PROBE_CRASHED, f"the trial run was killed by {name}: the graph crashes the runtime when loaded"
+            RefusalCode.PROBE_CRASHED,
+            f"the trial run was killed by {name}: the version crashes the library that reads it",
         )
     try:
         verdict = json.loads(output[:_OUTPUT_BYTES_MAX])
@@ -161,13 +165,34 @@ def _answer_churn(folder: Path, schema: FeatureSchema, golden: Golden, score: Sc
             }
             for at, days in enumerate(horizons)
         ]
-        difference = largest_difference(answer.get("churn"), found)
+        difference = largest_difference(found, answer.get("churn"))  # what is served must be promised, all of it
         if not difference <= bound:
             return _refuse(
                 RefusalCode.GOLDEN,
                 f"golden answer {case + 1} of {len(requests)} differs by {difference:.2g} (allowed {bound:.2g}); "
                 "re-export the version or move the alias back",
             )
+    return _try_trees(folder / BOOSTER, matrix, margins)
+
+
+def _try_trees(path: Path, matrix: NDArray[np.float32], margins: NDArray[np.float64]) -> Refusal | None:
+    """The native trees, where there are any, must load and explain the graph's own scores."""
+    if not path.exists():
+        return None
+    import xgboost  # a second and 200 MB, for versions that carry trees
+
+    booster: Any = xgboost.Booster({"nthread": 1})
+    try:
+        booster.load_model(bytearray(path.read_bytes()))
+        rows = xgboost.DMatrix(matrix, missing=np.nan, feature_names=booster.feature_names, nthread=1)
+        sums = booster.predict(rows, pred_contribs=True).sum(axis=1)
+    except Exception as error:  # noqa: BLE001 - as above
+        text = f"xgboost cannot read {path.name} or explain golden requests with it; control's log has its words"
+        return Refusal(code=RefusalCode.TREES, text=text, detail=" ".join(str(error).split())[:2_000])
+    difference = float(np.abs(sums - margins).max()) if sums.shape == margins.shape else math.inf
+    if not difference <= EXPLAINED_MAX:
+        text = f"explanations by {path.name} miss the score of model.onnx by {difference:.2g}; export both from one fit"
+        return _refuse(RefusalCode.TREES, text)
     return None
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+import xgboost
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from server.control.artifacts import RefusalCode
 from server.control.probe import DRIFT_FACTOR, Limits, largest_difference, probe_folder
-from tests.fakes.artifacts import churn_schema, graph_bytes, write_churn_artifact
+from tests.fakes.artifacts import PARAMETERS, churn_schema, golden_requests, graph_bytes, write_churn_artifact
+from training.onnx_trees import trees_to_onnx
+from training.revenue.churn_files import golden_cases
 
 COLUMNS = len(churn_schema().columns)
 JSON = st.recursive(
@@ -121,6 +125,70 @@ def test_a_golden_answer_that_differs_is_named_with_its_difference(tmp_path: Pat
     assert refusal is not None
     assert refusal.code is RefusalCode.GOLDEN
     assert refusal.text.startswith("golden answer 1 of 24 differs by 0.02 (allowed 1e-05)")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param([{}, {}, {}], id="nothing at all"),
+        pytest.param([{"horizonDays": 28}, {"horizonDays": 90}, {"horizonDays": 180}], id="no chance"),
+        pytest.param([{"horizonDays": 28, "churnProbability": {}}] * 3, id="an empty chance"),
+    ],
+)
+def test_golden_answers_that_promise_nothing_are_refused(tmp_path: Path, answer: list[object]) -> None:
+    write_churn_artifact(tmp_path)
+    golden = json.loads((tmp_path / "golden.json").read_bytes())
+    for case in golden["cases"]:
+        case["answer"]["churn"] = answer
+    (tmp_path / "golden.json").write_text(json.dumps(golden))
+
+    refusal = probe_folder(tmp_path, Limits())
+
+    assert refusal is not None
+    assert refusal.code is RefusalCode.GOLDEN
+
+
+def fit(seed: int) -> xgboost.Booster:
+    """Small trees over the columns of the artifact."""
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(200, COLUMNS)).astype(np.float32)
+    target = rows[:, 0] + rng.normal(size=200) > 0
+    settings = {"objective": "binary:logistic", "base_score": 0.5, "max_depth": 3, "nthread": 1}
+    return xgboost.train(settings, xgboost.DMatrix(rows, target, nthread=1), num_boost_round=10)
+
+
+def write_trees(folder: Path, graph_of: xgboost.Booster, explained_by: bytes) -> None:
+    """An artifact whose graph comes from one booster and whose native trees are those bytes."""
+    graph = trees_to_onnx(graph_of)
+    write_churn_artifact(folder, graph=graph)
+    golden = golden_cases(golden_requests(), graph, churn_schema(), PARAMETERS)
+    (folder / "golden.json").write_text(json.dumps(golden))
+    (folder / "booster.ubj").write_bytes(explained_by)
+
+
+def test_a_version_whose_trees_explain_its_graph_passes(tmp_path: Path) -> None:
+    booster = fit(1)
+    write_trees(tmp_path, booster, bytes(booster.save_raw("ubj")))
+
+    assert probe_folder(tmp_path, Limits()) is None
+
+
+@pytest.mark.parametrize(
+    "trees",
+    [
+        pytest.param(b"garbage", id="garbage"),
+        pytest.param(bytes(fit(1).save_raw("ubj"))[:-200], id="cut short"),
+        pytest.param(bytes(fit(2).save_raw("ubj")), id="of another model"),
+    ],
+)
+def test_trees_that_cannot_explain_the_graph_are_refused(tmp_path: Path, trees: bytes) -> None:
+    write_trees(tmp_path, fit(1), trees)
+
+    refusal = probe_folder(tmp_path, Limits())
+
+    assert refusal is not None
+    assert refusal.code is RefusalCode.TREES
+    assert "booster.ubj" in refusal.text
 
 
 def test_a_version_that_was_live_here_is_judged_by_the_larger_bound(tmp_path: Path) -> None:
