@@ -33,6 +33,30 @@ def keep_outside(model: onnx.ModelProto) -> None:
     entry.key, entry.value = "location", "/etc/passwd"
 
 
+def point_outside(model: onnx.ModelProto) -> None:
+    """Only the place is given: some readers look there whatever `data_location` says."""
+    entry = model.graph.initializer[0].external_data.add()
+    entry.key, entry.value = "location", "/etc/passwd"
+
+
+def constant_outside(model: onnx.ModelProto) -> None:
+    tensor = onnx.TensorProto(data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
+    model.graph.node.append(helper.make_node("Constant", [], ["c"], value=tensor))
+
+
+def constants_outside(model: onnx.ModelProto) -> None:
+    tensor = onnx.TensorProto(data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
+    model.graph.node[0].attribute.add(name="values", type=onnx.AttributeProto.TENSORS).tensors.append(tensor)
+
+
+def graph_inside(model: onnx.ModelProto) -> None:
+    model.graph.node[0].attribute.add(name="body", type=onnx.AttributeProto.GRAPH).g.name = "body"
+
+
+def graphs_inside(model: onnx.ModelProto) -> None:
+    model.graph.node[0].attribute.add(name="bodies", type=onnx.AttributeProto.GRAPHS).graphs.add(name="body")
+
+
 def branch() -> bytes:
     body = helper.make_graph(
         [helper.make_node("Constant", [], ["x"], value=helper.make_tensor("t", TensorProto.FLOAT, [1], [0.0]))],
@@ -60,6 +84,11 @@ def test_the_linear_graph_passes() -> None:
         pytest.param(one_node("RandomNormalLike"), "RandomNormalLike", id="operator that draws"),
         pytest.param(branch(), "'If'", id="branch"),
         pytest.param(changed(keep_outside), "another file", id="tensor outside"),
+        pytest.param(changed(point_outside), "another file", id="tensor that may be outside"),
+        pytest.param(changed(constant_outside), "another file", id="constant outside"),
+        pytest.param(changed(constants_outside), "another file", id="list of constants outside"),
+        pytest.param(changed(graph_inside), "graph of its own", id="graph inside"),
+        pytest.param(changed(graphs_inside), "graph of its own", id="graphs inside"),
         pytest.param(changed(lambda model: model.functions.add(name="f")), "functions", id="function of its own"),
         pytest.param(changed(lambda model: model.opset_import.add(domain="evil", version=1)), "domain", id="domain"),
         pytest.param(changed(lambda model: setattr(model, "ir_version", 99)), "IR version 99", id="newer form"),

@@ -52,9 +52,8 @@ def deep_tree(depth: int) -> bytes:
     return graph_bytes([node], columns=COLUMNS)
 
 
-def hungry_graph() -> bytes:
-    """A graph of allowed operators whose middle is a matrix of 40,000 x 40,000 for every row it is given."""
-    side = 40_000
+def hungry_graph(side: int) -> bytes:
+    """A graph of allowed operators whose middle is a matrix of side x side float32 for every row it is given."""
     nodes = [
         helper.make_node("MatMul", ["features", "narrow"], ["one"]),  # (n, 1)
         helper.make_node("Mul", ["one", "column"], ["two"]),  # (n, 1) * (side, 1, 1) -> (side, n, 1)
@@ -208,8 +207,9 @@ def test_a_graph_that_crashes_the_runtime_kills_the_child_alone(tmp_path: Path) 
     assert "SIGSEGV" in refusal.text
 
 
-def test_a_graph_that_eats_memory_is_stopped_at_the_limit(tmp_path: Path) -> None:
-    write_churn_artifact(tmp_path, graph=hungry_graph())
+@pytest.mark.parametrize("side", [40_000, 4_000], ids=["more than any machine has", "more than is allowed"])
+def test_a_graph_that_eats_memory_is_stopped_at_the_limit(tmp_path: Path, side: int) -> None:
+    write_churn_artifact(tmp_path, graph=hungry_graph(side))
 
     refusal = probe_folder(tmp_path, Limits(memory_mb=1024))
 
@@ -235,6 +235,19 @@ def test_a_graph_that_answers_a_row_by_its_neighbours_is_refused(tmp_path: Path)
     assert refusal is not None
     assert refusal.code is RefusalCode.GRAPH
     assert "the same rows alone" in refusal.text
+
+
+@pytest.mark.parametrize("tolerance", [1.0, 0.0, -1.0, float("inf"), float("nan")])
+def test_an_artifact_may_not_declare_itself_equal_to_anything(tmp_path: Path, tolerance: float) -> None:
+    write_churn_artifact(tmp_path)
+    golden = json.loads((tmp_path / "golden.json").read_bytes())
+    (tmp_path / "golden.json").write_text(json.dumps({**golden, "tolerance": tolerance}))
+
+    refusal = probe_folder(tmp_path, Limits())
+
+    assert refusal is not None
+    assert refusal.code is RefusalCode.GOLDEN
+    assert "tolerance" in refusal.text
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,13 @@ def test_the_word_of_a_process_that_died_does_not_count_for_the_one_in_its_place
     assert step is None
 
 
+def test_what_is_routed_stays_when_one_process_cannot_load_it_again() -> None:
+    said = {**confirmations(serving(1))}
+    said[1] = Confirmation(pid=101, generation=5, loaded=frozenset(), refused={DIGEST[1]: "no memory just now"})
+
+    assert next_step(snapshot(serving(1), aspired=model(champion=1), confirmations=said)) is None
+
+
 def test_what_a_process_cannot_load_is_refused_and_the_champion_stays() -> None:
     loading = replace(serving(1, None, 2), generation=6)
     said = {**confirmations(loading)}

@@ -104,6 +104,7 @@ def test_a_value_is_replaced_and_forgotten(store: Store) -> None:
         "update transitions set detail = '{}' where id = 2",
         "update transitions set at = '2027-01-01T00:00:00.000Z' where id = 2",
         "delete from transitions where id = 2",
+        "update transitions set previous_hash = hex(zeroblob(32)) where id = 2",
         "update transitions set hash = hex(zeroblob(32)) where id = 2",
     ],
 )

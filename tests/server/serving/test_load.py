@@ -58,6 +58,14 @@ def test_a_model_that_nothing_asks_is_refused(tmp_path: Path) -> None:
         load_version(Load(model="ltv", version=7, digest=digest, folder=f"cache/{digest}"), tmp_path, KINDS)
 
 
+def test_an_artifact_of_another_model_is_refused(tmp_path: Path) -> None:
+    digest = publish_fake(tmp_path, 7)
+    kinds = {**KINDS, "ltv": KINDS["churn"]}
+
+    with pytest.raises(LoadRefused, match="of model 'churn', not 'ltv'"):
+        load_version(Load(model="ltv", version=7, digest=digest, folder=f"cache/{digest}"), tmp_path, kinds)
+
+
 def test_a_graph_that_is_none_is_refused(tmp_path: Path) -> None:
     digest = write_churn_artifact(tmp_path / "made", graph=b"not a graph")
     (tmp_path / "cache").mkdir()

@@ -33,3 +33,16 @@ async def test_a_full_queue_drops_and_counts_rows() -> None:
     queue.offer(lambda: None, weight=2)
 
     assert queue.dropped == 5
+
+
+async def test_what_was_scored_makes_room_for_as_many_rows() -> None:
+    queue = ShadowQueue(rows_max=10)
+    scored = asyncio.Event()
+    running = asyncio.create_task(queue.run())
+    queue.offer(scored.set, weight=10)
+    await asyncio.wait_for(scored.wait(), 5)
+
+    queue.offer(lambda: None, weight=10)
+
+    assert queue.dropped == 0
+    running.cancel()

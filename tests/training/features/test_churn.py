@@ -181,11 +181,15 @@ def test_the_first_certification_to_fall_due_counts_and_an_exam_moves_its_own(
 
 def test_renewal_switched_off_is_seen_from_then_on(features_of: FeaturesOf) -> None:
     off_before = SUBSCRIPTION | {"auto_renew_off_at": NOW - DAY}
+    off_now = SUBSCRIPTION | {"auto_renew_off_at": NOW}
     off_after = SUBSCRIPTION | {"auto_renew_off_at": NOW + DAY}
 
-    rows = features_of(before={"subscriptions": [off_before]}, after={"subscriptions": [off_after]})
+    rows = features_of(
+        before={"subscriptions": [off_before]}, now={"subscriptions": [off_now]}, after={"subscriptions": [off_after]}
+    )
 
     assert not rows["before"]["auto_renew"]
+    assert not rows["now"]["auto_renew"]
     assert rows["after"]["auto_renew"]
 
 

@@ -210,6 +210,21 @@ def test_a_canary_answers_for_its_keys_and_the_champion_for_the_others(desk: Des
             assert version_of(desk.predict(request)) == (version, role)
 
 
+def test_the_share_ends_before_its_own_bucket(desk: Desk) -> None:
+    champion, challenger = desk.load(7), desk.load(8)
+    bucket = assign_bucket("churn", challenger.digest, "u-1")
+    request = churn_request()
+    request.context.subject_id = "u-1"
+
+    desk.serve(champion, challenger, share_bp=bucket)
+    outside = version_of(desk.predict(request))[0]
+    desk.serve(champion, challenger, share_bp=bucket + 1)
+    inside = version_of(desk.predict(request))[0]
+
+    assert 0 < bucket < 10_000
+    assert (outside, inside) == (7, 8)
+
+
 def test_the_routing_key_goes_before_the_subject(desk: Desk) -> None:
     desk.serve(desk.load(7), desk.load(8), share_bp=2_000)
     request = churn_request()
