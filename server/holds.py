@@ -142,6 +142,11 @@ def _parse_hold(order: object, index: int) -> Hold:
         version=version if is_version else None,
         start=start,
         until=until,
-        reason=str(order.get("reason") or ""),
-        by=str(order.get("by") or ""),
+        reason=_readable(order.get("reason")),
+        by=_readable(order.get("by")),
     )
+
+
+def _readable(value: object) -> str:
+    """A person's words; bytes of a terminal that were no UTF-8 become question marks, or no answer could carry them."""
+    return str(value or "").encode("utf-8", "replace").decode()

@@ -44,6 +44,16 @@ def test_at_most_one_order_a_model_and_kind_is_in_force_and_none_that_ended(hold
     assert all(hold.start <= now < hold.until for hold in in_force)
 
 
+def test_a_reason_typed_in_another_encoding_can_be_told_to_callers(tmp_path: Path) -> None:
+    """A terminal's bytes that are no UTF-8 arrive as half surrogates, which no answer can carry."""
+    path = tmp_path / "holds.json"
+    add_hold(path, Hold(kind=HoldKind.FREEZE, start=NOW, until=NOW, reason="caf\udce9", by="m\udcfcller"))
+
+    (hold,) = read_holds(path)
+
+    assert (hold.reason, hold.by) == ("caf?", "m?ller")
+
+
 def test_a_later_order_replaces_an_earlier_one() -> None:
     later = _held(8, since=NOW + timedelta(minutes=1))
 

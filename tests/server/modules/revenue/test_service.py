@@ -369,7 +369,21 @@ async def test_a_batch_is_covered_when_its_canary_fails(desk: Desk) -> None:
     answer = await desk.predict_batch(batch_of([churn_request(tenure_days=BAD_TENURE).features] * 3))
 
     assert [served.version for served in answer.info.served_by] == [7]
-    assert [(each.version, each.ending) for each in desk.attempts()] == [(8, Ending.FELL_BACK), (7, Ending.OK)]
+    found = [(each.attempt, each.version, each.ending) for each in desk.attempts()]
+    assert found == [(0, 8, Ending.FELL_BACK), (1, 7, Ending.OK)]
+
+
+async def test_rows_of_either_version_are_copied_to_the_other(desk: Desk) -> None:
+    desk.serve(desk.load(7), desk.load(8), share_bp=5_000)
+    rows = subjects(desk, share_bp=5_000, inside=True, count=2) + subjects(desk, share_bp=5_000, inside=False, count=3)
+    batch = batch_of([churn_request(tenure_days=9).features] * 5)
+    batch.columns.subject_ids.extend(rows)
+
+    await desk.predict_batch(batch)
+    await desk.shadow.run_all()
+
+    copies = {each.version: each.rows for each in desk.attempts() if each.role is AttemptRole.SHADOW}
+    assert copies == {7: 2, 8: 3}
 
 
 async def test_a_batch_is_copied_to_its_shadow(desk: Desk) -> None:
