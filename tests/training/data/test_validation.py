@@ -86,6 +86,12 @@ def test_all_reasons_of_a_row_are_given() -> None:
     ]
 
 
+def test_what_ends_the_moment_it_begins_is_no_mistake() -> None:
+    judged = check(SUBSCRIPTIONS, rows_of(SUBSCRIPTIONS, {"started_at": NOON, "ended_at": NOON}), PARENTS)
+
+    assert judged.bad.num_rows == 0
+
+
 def test_the_first_of_equal_keys_stays() -> None:
     judged = check(ANSWERS, rows_of(ANSWERS, {"seconds": 1.0}, {"seconds": 2.0}, {"position": 1}), PARENTS)
 

@@ -363,6 +363,19 @@ async def test_rows_of_a_batch_go_where_their_subjects_go(desk: Desk) -> None:
     assert not canary.request
 
 
+@pytest.mark.parametrize("is_inside", [True, False], ids=["canary", "champion"])
+async def test_rows_without_a_subject_go_where_the_routing_key_goes(desk: Desk, *, is_inside: bool) -> None:
+    desk.serve(desk.load(7), desk.load(8), share_bp=3_000)
+    named = subjects(desk, share_bp=3_000, inside=not is_inside, count=1)
+    batch = batch_of([churn_request(tenure_days=9).features] * 3, [*named, "", ""])
+    batch.context.routing_key = subjects(desk, share_bp=3_000, inside=is_inside, count=1)[0]
+
+    answer = await desk.predict_batch(batch)
+
+    versions = [answer.info.served_by[index].version for index in answer.served_by_indices]
+    assert versions == ([7, 8, 8] if is_inside else [8, 7, 7])
+
+
 async def test_a_batch_is_covered_when_its_canary_fails(desk: Desk) -> None:
     desk.serve(desk.load(7), desk.load(8, graph=FAILING), share_bp=10_000)
 
