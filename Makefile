@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: serve test check unit proto bench ui demo soak locks clean help
+.PHONY: serve test check unit proto bench ui locks clean help
 
 help:  ## What can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -15,7 +15,7 @@ $(STAMP): requirements/dev.txt
 	@echo "installing the locked requirements into $(VENV) (about two minutes, once)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	@$(PY) -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "house.pth").write_text(str(pathlib.Path("clients/python/src").resolve()))'
+	@$(PY) -c 'import os, pathlib, sysconfig; packages = sysconfig.get_path("purelib"); pathlib.Path(packages, "house.pth").write_text(os.path.relpath("clients/python/src", packages))'
 	@touch $@
 
 serve: $(STAMP)  ## Train what is missing, then serve on 127.0.0.1:50051
@@ -23,7 +23,7 @@ serve: $(STAMP)  ## Train what is missing, then serve on 127.0.0.1:50051
 	@exec $(PY) -m server serve
 
 ui: $(STAMP)  ## MLflow on the same registry, http://127.0.0.1:5000
-	@MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(VENV)/bin/mlflow server --workers 1 \
+	@MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(PY) -m mlflow server --workers 1 \
 	  --host 127.0.0.1 --port 5000 --backend-store-uri sqlite:///mlruns/mlflow.db --artifacts-destination mlruns/artifacts
 
 proto: $(STAMP)  ## Regenerate everything made from protos/

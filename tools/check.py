@@ -18,8 +18,8 @@ _CODE = ("server", "training", "methods", "clients/python/src", "benchmarks", "t
 CHECKS: dict[str, list[str]] = {
     "format": [str(_BIN / "ruff"), "format", "--check", "-q", "."],
     "lint": [str(_BIN / "ruff"), "check", "-q", "."],
-    "types": [str(_BIN / "mypy"), *_CODE],
-    "walls": [str(_BIN / "lint-imports")],
+    "types": [sys.executable, "-m", "mypy", *_CODE],
+    "walls": [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"],
     "symmetry": [sys.executable, "-m", "tools.symmetry"],
     "contract": [sys.executable, "-m", "tools.proto", "--check"],
     "addresses": [sys.executable, "-m", "tools.addresses"],
