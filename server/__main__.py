@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from server.commands.hold import OrderRefused, order_freeze, order_hold
+from server.commands.hold import OrderRefused, order_freeze, order_hold, order_release
 from server.commands.serve import serve as run_server
 from server.desired import DesiredError
 from server.preflight import StartRefused
@@ -54,7 +54,7 @@ def hold(
     duration: Annotated[str, typer.Option("--for", help="How long: 30m, 2h, 1d; at most 7d.")],
     reason: Annotated[str, typer.Option(help="Why; stands in the status.")] = "",
 ) -> None:
-    """Break glass: keep one version answering, whatever the registry says. Ends by itself, or when they agree."""
+    """Break glass: keep one version answering, whatever the registry says. Ends by itself, or once they agree."""
     typer.echo(order_hold(load_settings(os.environ), model, version, duration, reason=reason, now=datetime.now(UTC)))
 
 
@@ -65,6 +65,12 @@ def freeze(
 ) -> None:
     """Break glass: keep everything that is live as it is. Ends by itself."""
     typer.echo(order_freeze(load_settings(os.environ), duration, reason=reason, now=datetime.now(UTC)))
+
+
+@app.command()
+def release() -> None:
+    """End every hold and freeze now; the registry decides again."""
+    typer.echo(order_release(load_settings(os.environ), now=datetime.now(UTC)))
 
 
 @app.command()

@@ -105,6 +105,14 @@ def add_hold(path: Path, hold: Hold) -> None:
         write_atomically(path, render_holds([*kept, hold]))
 
 
+def end_all(path: Path) -> tuple[Hold, ...]:
+    """Remove every order; returns those that stood there."""
+    with _alone(path):
+        ended = read_holds(path)
+        write_atomically(path, render_holds([]))
+    return ended
+
+
 def end_hold(path: Path, hold: Hold) -> None:
     """Remove one order, as it was read from the file."""
     with _alone(path):

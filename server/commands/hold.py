@@ -1,4 +1,4 @@
-"""`hold` and `freeze`: break-glass orders to the server itself, for when the registry cannot be used.
+"""`hold`, `freeze`, `release`: break-glass orders to the server itself, for when the registry cannot be used.
 
 The order is checked against what this machine holds, written for control to obey, and told back in words.
 Not here: the file (holds.py); obeying it (control).
@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from server.desired import DESIRED_NAME, read_desired
-from server.holds import HOLDS_NAME, Hold, HoldKind, add_hold
+from server.holds import HOLDS_NAME, Hold, HoldKind, add_hold, end_all, holds_in_force
 from server.settings import Settings
 
 LONGEST = timedelta(days=7)  # an order that outlives a week is no emergency: set the alias
+_END = "to end it now: python -m server release"
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -36,7 +37,9 @@ def order_hold(settings: Settings, model: str, version: int, duration: str, *, r
         raise OrderRefused(f"{model} version {version} is not in the cache of {settings.state_dir}; there are: {there}")
     until = now + parse_duration(duration)
     _add(settings, Hold(kind=HoldKind.VERSION, model=model, version=version, start=now, until=until, reason=reason))
-    return f"{model} answers from version {version} until {_shown(until)}, whatever the registry says"
+    return (
+        f"{model} answers from version {version} until {_shown(until)}, or until the registry asks for it too; {_END}"
+    )
 
 
 def order_freeze(settings: Settings, duration: str, *, reason: str, now: datetime) -> str:
@@ -46,7 +49,20 @@ def order_freeze(settings: Settings, duration: str, *, reason: str, now: datetim
     """
     until = now + parse_duration(duration)
     _add(settings, Hold(kind=HoldKind.FREEZE, start=now, until=until, reason=reason))
-    return f"what is live stays live until {_shown(until)}"
+    return f"what is live stays live until {_shown(until)}; {_END}"
+
+
+def order_release(settings: Settings, *, now: datetime) -> str:
+    """End every order, in force or waiting behind another; returns what ended, in words.
+
+    Raises: OrderRefused: no server has run here.
+    """
+    _check_ran(settings)
+    ended = holds_in_force(end_all(settings.state_dir / HOLDS_NAME), now)
+    if not ended:
+        return "no hold and no freeze is in force; the registry decides"
+    words = [f"{hold.model} held at version {hold.version}" if hold.model else "everything frozen" for hold in ended]
+    return f"ended: {', '.join(words)}; the registry decides again"
 
 
 def versions_here(settings: Settings) -> Mapping[str, Mapping[int, str]]:
@@ -80,8 +96,7 @@ def parse_duration(text: str) -> timedelta:
 
 
 def _add(settings: Settings, hold: Hold) -> None:
-    if not settings.state_dir.is_dir():
-        raise OrderRefused(f"{settings.state_dir} does not exist: no server has run here")
+    _check_ran(settings)
     by = getpass.getuser()
     add_hold(
         settings.state_dir / HOLDS_NAME,
@@ -95,6 +110,11 @@ def _add(settings: Settings, hold: Hold) -> None:
             by=by,
         ),
     )
+
+
+def _check_ran(settings: Settings) -> None:
+    if not settings.state_dir.is_dir():
+        raise OrderRefused(f"{settings.state_dir} does not exist: no server has run here")
 
 
 def _shown(moment: datetime) -> str:

@@ -57,7 +57,7 @@ def test_an_order_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
 def test_the_commands_are_those_that_are_built() -> None:
     listed = _run("--help", COLUMNS="200").stdout
 
-    for command in ("serve", "status", "hold", "freeze", "doctor"):
+    for command in ("serve", "status", "hold", "freeze", "release", "doctor"):
         assert command in listed
     assert "backup" not in listed
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from server.commands.hold import OrderRefused, order_freeze, order_hold, parse_duration
+from server.commands.hold import OrderRefused, order_freeze, order_hold, order_release, parse_duration
 from server.desired import Desired, Load, write_desired
 from server.holds import HoldKind, read_holds
 from server.settings import Settings
@@ -27,7 +27,10 @@ def test_a_version_of_the_cache_can_be_held(settings: Settings) -> None:
     said = order_hold(settings, "churn", 7, "2h", reason="v8 is wrong", now=NOW)
 
     (hold,) = read_holds(settings.state_dir / "holds.json")
-    assert said == "churn answers from version 7 until 2026-01-01 14:00:00 UTC, whatever the registry says"
+    assert said == (
+        "churn answers from version 7 until 2026-01-01 14:00:00 UTC, or until the registry asks for it too; "
+        "to end it now: python -m server release"
+    )
     assert (hold.kind, hold.model, hold.version, hold.reason) == (HoldKind.VERSION, "churn", 7, "v8 is wrong")
     assert (hold.start, hold.until) == (NOW, NOW + timedelta(hours=2))
     assert hold.by
@@ -43,6 +46,21 @@ def test_a_freeze_names_no_model(settings: Settings) -> None:
 
     (hold,) = read_holds(settings.state_dir / "holds.json")
     assert (hold.kind, hold.model, hold.version) == (HoldKind.FREEZE, None, None)
+
+
+def test_a_release_ends_every_order_and_names_them(settings: Settings) -> None:
+    order_hold(settings, "churn", 7, "2h", reason="", now=NOW)
+    order_freeze(settings, "2h", reason="", now=NOW)
+    order_freeze(settings, "1m", reason="", now=NOW + timedelta(minutes=1))
+
+    said = order_release(settings, now=NOW + timedelta(minutes=90))
+
+    assert read_holds(settings.state_dir / "holds.json") == ()
+    assert said == "ended: churn held at version 7, everything frozen; the registry decides again"
+
+
+def test_a_release_of_nothing_says_so(settings: Settings) -> None:
+    assert order_release(settings, now=NOW) == "no hold and no freeze is in force; the registry decides"
 
 
 def test_no_server_has_run_here_is_said(tmp_path: Path) -> None:
