@@ -21,7 +21,7 @@ from training.registry import Registry, RegistryError
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 TRAFFIC_PREFIX = "traffic."
-STATE_TAG = "serving.state"
+STATE_TAG, SHARE_TAG = "serving.state", "serving.share"
 GATE_TAG, GATE_REASONS_TAG = "gate.verdict", "gate.reasons"
 BARRED_STATES = frozenset({"refused", "rolled_back", "suspended", "quarantined"})
 
@@ -160,12 +160,15 @@ def promote(registry: Registry, model: str, version: int | None = None) -> tuple
 
 
 def rollback(registry: Registry, model: str) -> tuple[int | None, int]:
-    """Move `champion` back to `previous`; (version before, version now).
+    """Take the champion back; (version before, version now).
 
+    Where the champion answers it goes to `previous`. Where it does not (refused, or not yet seen) it goes to the
+    version that goes on answering: `previous` is then one promotion too old.
     Raises: RegistryError: there is no previous champion, or the server has barred it.
     """
     aliases = read_aliases(registry, model)
-    target = aliases.get(PREVIOUS)
+    answering = _answering(registry, model, aliases)
+    target = answering if answering not in {None, aliases.get(CHAMPION)} else aliases.get(PREVIOUS)
     if target is None:
         raise RegistryError(f"{model} has no previous champion; name the version: promote {model} --version N")
     return promote(registry, model, target)
@@ -175,6 +178,16 @@ def set_alias(registry: Registry, model: str, alias: str, version: int) -> None:
     """Give an alias to a version by hand."""
     _check_servable(registry, model, version)
     registry.client.set_registered_model_alias(model, alias, str(version))
+
+
+def _answering(registry: Registry, model: str, aliases: Mapping[str, int]) -> int | None:
+    """Version that the server last said it answers with by default; None when it has said nothing."""
+    shares = {
+        int(found.version): float(found.tags.get(SHARE_TAG, 0))
+        for found in registry.client.search_model_versions(f"name = '{model}'")
+        if found.tags.get(STATE_TAG) == "live" and int(found.version) != aliases.get(CHALLENGER)
+    }
+    return max(shares, key=shares.__getitem__) if any(shares.values()) else None
 
 
 def _log_model(registry: Registry, folder: Path, model: str, run_id: str) -> str:

@@ -138,6 +138,21 @@ def test_rollback_goes_to_previous(registry: Registry, tmp_path: Path) -> None:
     assert rollback(registry, "churn") == (2, 1)
 
 
+def test_rollback_of_a_champion_that_never_went_live_goes_to_the_version_that_answers(
+    registry: Registry, tmp_path: Path
+) -> None:
+    for number in range(3):
+        register(registry, tmp_path, bias=float(number))
+    served = {1: ("retired", "0"), 2: ("live", "95"), 3: ("refused", "0")}  # what the server wrote back
+    for version, (state, share) in served.items():
+        registry.client.set_model_version_tag("churn", str(version), "serving.state", state)
+        registry.client.set_model_version_tag("churn", str(version), "serving.share", share)
+    set_alias(registry, "churn", PREVIOUS, 1)
+    registry.client.set_registered_model_alias("churn", CHAMPION, "3")
+
+    assert rollback(registry, "churn") == (3, 2)
+
+
 @pytest.mark.parametrize(
     ("version", "said"), [(9, "has no version 9; it has 1"), (None, "has no challenger; name the version")]
 )
