@@ -135,7 +135,8 @@ def judge_churn(
         Contender(name=name, scores=score_probabilities(outcome, p), probability=p)
         for name, p in [("new version", answers), *others, ("plain logistic", logistic)]
     )
-    against = compare_log_loss(outcome, answers, others[0][1], test.subject, rng) if others else None
+    own = rng.spawn(1)[0]  # so that a champion to compare with changes no draw that follows
+    against = compare_log_loss(outcome, answers, others[0][1], test.subject, own) if others else None
     progress("cross-validating in time")
     folds = _time_folds(fitted, model, options, rng, table["as_of_time"].min())
     new, plain = contenders[0].scores, contenders[-1].scores

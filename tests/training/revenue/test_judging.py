@@ -78,6 +78,7 @@ def test_a_champion_is_judged_on_the_same_rows(table: pd.DataFrame, judgement: J
     assert again.against_champion is not None
     assert again.against_champion.lower > 0
     assert gate(again, "not_worse_than_champion")
+    assert again.folds == judgement.folds  # comparing draws chance of its own: the rest is the same with and without
 
 
 def test_a_version_that_is_worse_than_the_champion_fails_that_gate(table: pd.DataFrame) -> None:
