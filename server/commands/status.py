@@ -105,7 +105,8 @@ def _live_table(view: SystemView, now: datetime) -> Table:
     table = Table("model", "version", "role", "share", "since", "digest", title="live", title_justify="left")
     for row in view.live:
         since = f"{row.since:%Y-%m-%d %H:%M:%S} ({age(row.since, now)})" if row.since else "unknown"
-        table.add_row(row.model, str(row.version), row.role, f"{row.share:.2%}", since, row.digest[:12])
+        share = f"{row.share:.2%}" if row.share or row.role != "challenger" else "shadow"
+        table.add_row(row.model, str(row.version), row.role, share, since, row.digest[:12])
     if not view.live:
         table.add_row("none", "", "", "", "", "")
     return table

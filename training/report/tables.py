@@ -51,6 +51,7 @@ def print_registration(console: Console, registration: Registration) -> None:
     name = f"{registration.model} v{registration.version}"
     if registration.alias is not None:
         console.print(f"[bold]{name}[/bold] registered with alias [bold]{registration.alias}[/bold]", highlight=False)
+        console.print("its card and plots: make ui, Model training, its source run, Artifacts", highlight=False)
         return
     console.print(f"[bold]{name}[/bold] registered without an alias: {registration.reason}", highlight=False)
     console.print(f"to set it by hand: {registration.next_line}", highlight=False, soft_wrap=True)

@@ -117,7 +117,10 @@ def fit_and_register(
         record = _record(judgement, options, mart, seed, [*logged, (folder / "card.md", "")])
         run_id = record_run(registry, record)
         verdict = Verdict(passed=not judgement.failures, reasons=judgement.failures)
-        description = f"Fitted on {len(judgement.fitted):,} landmarks before {judgement.cut:%Y-%m-%d}; see card.md."
+        description = (
+            f"Fitted on {len(judgement.fitted):,} landmarks before {judgement.cut:%Y-%m-%d}. "
+            "How it did: card.md and plots among the artifacts of its source run."
+        )
         tags = {"data.version": mart.data_version}
         registration = register_version(
             registry, folder, run_id=run_id, verdict=verdict, tags=tags, description=description

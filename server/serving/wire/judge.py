@@ -35,7 +35,7 @@ def judge(message: Message, *, within: str = "") -> None:
 
     Raises: InvalidField: names each field by its path, at most VIOLATIONS_MAX of them.
     """
-    violations = tuple(_violation(found.proto, within) for found in protovalidate.collect_violations(message))
+    violations = tuple(_violation(found.proto, message, within) for found in protovalidate.collect_violations(message))
     if violations:
         raise invalid(violations[:VIOLATIONS_MAX])
 
@@ -65,9 +65,13 @@ def warm(kind: type[Message]) -> None:
     protovalidate.collect_violations(kind())
 
 
-def _violation(found: Any, within: str) -> FieldViolation:
-    path = ".".join(filter(None, [within, _path(found.field)])) or "request"
-    return FieldViolation(field=path, description=found.message, rule=found.rule_id)
+def _violation(found: Any, message: Message, within: str) -> FieldViolation:
+    path = _path(found.field)
+    choice = message.DESCRIPTOR.oneofs_by_name.get(path)  # "exactly one field is required in oneof" names none of them
+    description = f"set exactly one of {', '.join(field.name for field in choice.fields)}" if choice else found.message
+    return FieldViolation(
+        field=".".join(filter(None, [within, path])) or "request", description=description, rule=found.rule_id
+    )
 
 
 def _path(path: Any) -> str:

@@ -178,6 +178,19 @@ def test_a_running_server_is_asked(answering: tuple[Settings, orchestration_pb2.
     assert (told["holds"][0]["kind"], told["holds"][0]["model"]) == ("freeze", None)
 
 
+def test_a_challenger_that_answers_nobody_is_shown_as_shadow(
+    answering: tuple[Settings, orchestration_pb2.GetSystemStatusResponse],
+) -> None:
+    settings, answer = answering
+    for version, role in ((7, common_pb2.ROLE_CHAMPION), (8, common_pb2.ROLE_CHALLENGER)):
+        row = answer.modules.revenue.live_versions.add(share=float(version == 7), digest=SEVEN)
+        row.version.model, row.version.version, row.version.role = "churn", version, role
+
+    _, text = _run(settings, as_json=False)
+
+    assert [word for word in ("100.00%", "shadow", "0.00%") if f" {word} " in text] == ["100.00%", "shadow"]
+
+
 def test_an_unhealthy_server_gives_exit_code_1(
     answering: tuple[Settings, orchestration_pb2.GetSystemStatusResponse],
 ) -> None:

@@ -78,6 +78,11 @@ def test_the_judge_names_field_and_rule(request_: dict[str, Any], path: str, rul
     assert caught.value.metadata["field"] == path
 
 
+def test_a_choice_that_was_not_made_is_told_with_what_there_is_to_choose() -> None:
+    with pytest.raises(InvalidField, match=r"^subject: set exactly one of features, by_id$"):
+        judge(revenue_pb2.PredictChurnRequest())
+
+
 @pytest.mark.parametrize("raw", [b"\xff\xff", b"\x0a\x04\x0a\x02\xff\xfe"], ids=["garbage", "not utf-8"])
 def test_bytes_that_are_no_message_are_malformed_and_nothing_of_ours_is_told(raw: bytes) -> None:
     with pytest.raises(MalformedRequest) as caught:
