@@ -33,6 +33,7 @@ from server.control.store import Store, StoreError
 from server.logs import configure_logs
 from server.monitor.exposition import Certificates, Exposition, Gauge, expose_metrics
 from server.preflight import is_loopback
+from server.ranks import CONTROL, take_rank
 from server.settings import Settings, load_place, load_settings, split_address
 from server.slots import Role, Slots, State, control_slot, slot_count
 
@@ -290,6 +291,7 @@ def _metrics_certificates(settings: Settings) -> Certificates | None:
 
 def main() -> None:
     """Entry of the process."""
+    take_rank(CONTROL)
     os.umask(0o077)  # the socket and every file of the state folder are for this account only
     settings = load_settings(os.environ)
     configure_logs("control", settings.log_level)

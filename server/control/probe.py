@@ -34,6 +34,7 @@ from methods.manifest import MANIFEST_NAME, parse_manifest
 from methods.revenue.churn import DEFAULT_HORIZONS, churn_by_horizon, parse_parameters
 from paedsresus.ml.v1 import revenue_pb2
 from server.control.artifacts import Refusal, RefusalCode
+from server.ranks import CONTROL, PROBE, take_rank
 from server.signals import signal_name
 
 CASES_MIN = 20  # fewer golden requests cannot cover the features and their absence
@@ -306,7 +307,7 @@ def _limit(memory_mb: int, seconds: float) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (_OUTPUT_BYTES_MAX, _OUTPUT_BYTES_MAX))
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
-    os.nice(10)
+    take_rank(PROBE, over=CONTROL)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -28,6 +28,7 @@ from server.errors import MalformedRequest, ServingError
 from server.logs import configure_logs
 from server.modules.revenue.churn import FEATURES
 from server.monitor.metrics import FLUSH_SECONDS, Metrics, Reading
+from server.ranks import COMPUTE, take_rank
 from server.serving.deployments import Live
 from server.serving.follow import Follower
 from server.serving.heavy import ComputeQueue, contributions, find_version, open_explainer
@@ -36,7 +37,6 @@ from server.serving.load import ModelKind, load_version
 from server.settings import Place, Settings, SettingsError, load_place, load_settings
 from server.slots import Role, Slots, State, slot_count
 
-NICENESS = 12  # below every thread of the workers (edge/threads.py), above the jobs of training
 BEAT_SECONDS = 0.25
 ROWS_MOST = 100
 KINDS = {"churn": ModelKind(features=FEATURES, open=open_explainer)}
@@ -165,7 +165,7 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     configure_logs("heavy", settings.log_level)
-    os.nice(NICENESS)
+    take_rank(COMPUTE)
     asyncio.run(serve(settings, place))
     return 0
 

@@ -4,7 +4,7 @@ gRPC's poller wakes about five times a call, and each time the kernel lets it pu
 few microseconds: two switches of context for one event. A poller of lower rank waits until the loop has nothing to do
 and then brings several events at once. CPU a call on one core with 32 calls in flight, by nice levels between them:
 0: 225 us, 4: 205, 6: 192, 8: 178, 10: 169, 15: 159. Linux only; elsewhere nothing changes.
-Not here: how processes rank among one another (supervisor.py, compute.py).
+Not here: the levels themselves, and how processes rank among one another (server/ranks.py).
 """
 
 import os
@@ -12,7 +12,8 @@ import sys
 import threading
 from pathlib import Path
 
-LEVELS = 10  # still above the compute process (12) and all training: only equals of the loop can delay an arrival
+from server.ranks import POLLER
+
 _TASKS = Path("/proc/self/task")
 
 
@@ -20,7 +21,7 @@ def lower_this_thread() -> None:
     """For a thread that works beside the loop, as its first act."""
     if sys.platform == "linux":
         own = threading.get_native_id()
-        os.setpriority(os.PRIO_PROCESS, own, os.getpriority(os.PRIO_PROCESS, own) + LEVELS)
+        os.setpriority(os.PRIO_PROCESS, own, os.getpriority(os.PRIO_PROCESS, own) + POLLER)
 
 
 def let_the_loop_go_first(seen: frozenset[int] = frozenset()) -> frozenset[int]:
@@ -34,7 +35,7 @@ def let_the_loop_go_first(seen: frozenset[int] = frozenset()) -> frozenset[int]:
     present = frozenset(int(task.name) for task in _TASKS.iterdir())
     for thread in present - seen - {own}:
         try:
-            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, own) + LEVELS)
+            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, own) + POLLER)
         except OSError:
             continue  # it has just ended
     return present

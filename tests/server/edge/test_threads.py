@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from server.edge.threads import LEVELS, let_the_loop_go_first
+from server.edge.threads import let_the_loop_go_first
+from server.ranks import POLLER
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux only")
@@ -18,12 +19,12 @@ def test_every_thread_but_the_callers_is_lowered_once() -> None:
     own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
     settled = let_the_loop_go_first()
-    os.setpriority(os.PRIO_PROCESS, helper.native_id, own + LEVELS + 1)
+    os.setpriority(os.PRIO_PROCESS, helper.native_id, own + POLLER + 1)
     again = let_the_loop_go_first(settled)
     found = os.getpriority(os.PRIO_PROCESS, helper.native_id)
     may_end.set()
 
     assert helper.native_id in settled
     assert helper.native_id in again
-    assert found == own + LEVELS + 1
+    assert found == own + POLLER + 1
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own
