@@ -7,7 +7,7 @@ Not here: threads within a worker (edge/threads.py).
 
 import os
 
-POLLER = 10  # gRPC's threads in a worker, and whatever loads a version there
+POLLER = 10  # gRPC's threads in a worker
 CONTROL = 10  # a promotion's work in the registry must not show in anybody's latency
 COMPUTE = 12
 PROBE = 12  # a child of control

@@ -30,7 +30,7 @@ from server.edge.listen import DRAIN_NOTICE_SECONDS, open_server
 from server.edge.reflection import METHODS as REFLECTION_METHODS
 from server.edge.reflection import Reflection
 from server.edge.status_source import StatusSource
-from server.edge.threads import let_the_loop_go_first, lower_this_thread
+from server.edge.threads import LOADER, let_the_loop_go_first
 from server.ledger.spool import Spool
 from server.modules.impact.service import ImpactService
 from server.modules.kaizen.service import KaizenService
@@ -86,7 +86,7 @@ class Worker:
         self.compute = ComputeLine(
             open_line(state_dir / "heavy.sock"), default_seconds=settings.default_deadline_seconds
         )
-        self.executor = ThreadPoolExecutor(1, thread_name_prefix="load", initializer=lower_this_thread)
+        self.executor = ThreadPoolExecutor(1, thread_name_prefix=LOADER)
         self.follower = Follower(
             state_dir,
             self.live,

@@ -29,6 +29,7 @@ from server.serving.wire.reader import READ_FOREIGN_CURRENCY, Reader, compile_re
 from server.serving.wire.stencil import ID_HOLE, NANOS_HOLE, SECONDS_HOLE, Fill, cut, double_hole, time_bytes
 
 FARTHEST_DAYS = 364  # the contract's largest horizon; a version that cannot answer it is refused at load
+WARM_REQUESTS = 6  # golden ones, at load; all of them were tried before the version came here
 STENCILS_MAX = 256  # shapes of answers kept; callers ask for few different lists of horizons
 FEATURES = revenue_pb2.PredictChurnFeatures.DESCRIPTOR
 ROLES = {
@@ -193,11 +194,11 @@ def _survival(margin: float, parameters: ChurnParameters) -> bytes:
 
 
 def _warm(model: ChurnModel, artifact: Artifact, load: Load) -> None:
-    """Answer the golden requests, so that the first caller meets a warm graph.
+    """Answer some golden requests, so that the first caller meets a warm graph.
 
     Raises: LoadRefused: one of them gives no finite score.
     """
-    for index, case in enumerate(artifact.read_json("golden.json")["cases"]):
+    for index, case in enumerate(artifact.read_json("golden.json")["cases"][:WARM_REQUESTS]):
         request = revenue_pb2.PredictChurnRequest()
         try:
             ParseDict(case["request"], request)

@@ -10,6 +10,7 @@ Not here: batches (columns.py); what a column means (methods/features.py).
 import math
 import struct
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -37,6 +38,7 @@ class Reader(NamedTuple):
     unchecked: Callable[[Any, float, Any], int]
 
 
+@lru_cache(maxsize=16)  # most versions of a model have one schema, and compiling takes 2 ms that the loop may miss
 def compile_reader(descriptor: Descriptor, schema: FeatureSchema, currency: str | None) -> Reader:
     """The reader of a `<Method>Features` message for an artifact's schema.
 

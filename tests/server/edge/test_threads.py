@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from server.edge.threads import let_the_loop_go_first
+from server.edge.threads import LOADER, let_the_loop_go_first
 from server.ranks import POLLER
 
 
@@ -28,3 +28,17 @@ def test_every_thread_but_the_callers_is_lowered_once() -> None:
     assert helper.native_id in again
     assert found == own + POLLER + 1
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux only")
+def test_a_loader_keeps_the_loops_rank() -> None:
+    may_end = threading.Event()
+    loader = threading.Thread(target=may_end.wait, name=f"{LOADER}_0", daemon=True)
+    loader.start()
+    assert loader.native_id is not None
+
+    let_the_loop_go_first()
+    found = os.getpriority(os.PRIO_PROCESS, loader.native_id)
+    may_end.set()
+
+    assert found == os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
