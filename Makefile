@@ -23,6 +23,7 @@ serve: $(STAMP)  ## Train what is missing, then serve on 127.0.0.1:50051
 	@exec $(PY) -m server serve
 
 ui: $(STAMP)  ## MLflow on the same registry, http://127.0.0.1:5000
+	@$(PY) -m training.bootstrap --only-paths
 	@MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(PY) -m mlflow server --workers 1 \
 	  --host 127.0.0.1 --port 5000 --backend-store-uri sqlite:///mlruns/mlflow.db --artifacts-destination mlruns/artifacts
 

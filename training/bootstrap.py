@@ -1,17 +1,18 @@
 """`python -m training.bootstrap`: whatever a first start lacks, and nothing else; what `make serve` runs first.
 
-Where no model has a champion, a simulated platform is made and churn is fitted on it. Where there is one, this ends in
-a tenth of a second: neither MLflow nor pandas is imported before something is missing.
+A registry whose folder was moved is told its new place. Where no model has a champion, a simulated platform is made and
+churn is fitted on it. Where nothing is missing this ends in a tenth of a second: neither MLflow nor pandas is imported
+before.
 """
 
 import argparse
 import os
 import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
-from training.registry import embedded_file, registry_uri
+from training.registry import embedded_file, registry_uri, relocate
 
 MODELS = ("churn",)
 # Primary key (name, alias) of MLflow's table.
@@ -23,8 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.bootstrap", description=__doc__)
     parser.add_argument("--users", type=int, default=2_500, help="size of the simulated platform")
     parser.add_argument("--mart", type=Path, default=Path("data/mart"), help="folder of the mart")
+    parser.add_argument("--only-paths", action="store_true", help="make nothing; only follow a folder that was moved")
     chosen = parser.parse_args(arguments)
-    if is_complete(registry_uri(os.environ)):
+    follow_moved_folder(registry_uri(os.environ))
+    if chosen.only_paths or is_complete(registry_uri(os.environ)):
         return 0
     from training.__main__ import app  # brings pandas, xgboost and MLflow, two seconds that a second start saves
 
@@ -35,6 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if code := app(["fit", "churn", "--mart", str(chosen.mart)], standalone_mode=False):
         return int(code)
     return 0 if is_complete(registry_uri(os.environ)) else 1  # 1: a gate refused, and the command has said why
+
+
+def follow_moved_folder(uri: str) -> None:
+    """Write an embedded registry's present place into it, so that server and MLflow find its files after a move."""
+    database = embedded_file(uri)
+    if database is not None and database.exists():
+        with suppress(sqlite3.OperationalError):  # without tables nothing can be wrong; locked, the next start does it
+            relocate(database)
 
 
 def is_complete(uri: str) -> bool:

@@ -188,7 +188,7 @@ def copy_folder(source: Path, target: Path) -> None:
     Raises: FetchError: the folder is not there. FetchTooLargeError: it holds more than a version may.
     """
     if not source.is_dir():
-        raise FetchError("the version's folder is not there; if the registry was moved, start once more to repair it")
+        raise FetchError("the version's folder is not there; if the registry was moved, make serve repairs its paths")
     total = 0
     for count, entry in enumerate(_walk(source), start=1):
         name = entry.relative_to(source)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.fakes.artifacts import write_churn_artifact
-from training.bootstrap import is_complete
+from training.bootstrap import is_complete, main
 from training.register import RunRecord, record_run, register_version
 from training.registry import open_registry
 
@@ -38,6 +40,29 @@ def test_a_registered_champion_is_all_that_a_start_needs(tmp_path: Path) -> None
     register_version(registry, tmp_path / "artifact", run_id=record_run(registry, RunRecord(name="first")))
 
     assert is_complete(uri)
+
+
+def test_a_start_in_another_folder_finds_the_versions_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = open_registry(f"sqlite:///{tmp_path}/first/mlflow.db")
+    write_churn_artifact(tmp_path / "artifact")
+    register_version(registry, tmp_path / "artifact", run_id=record_run(registry, RunRecord(name="first")))
+    shutil.copytree(tmp_path / "first", tmp_path / "second")
+    monkeypatch.setenv("PAEDSRESUS_REGISTRY_URI", f"sqlite:///{tmp_path}/second/mlflow.db")
+
+    assert main([]) == 0
+
+    with closing(sqlite3.connect(tmp_path / "second/mlflow.db")) as database:
+        (place,) = database.execute("select storage_location from model_versions").fetchone()
+    assert Path(place).is_relative_to(tmp_path / "second")
+    assert Path(place).is_dir()
+
+
+def test_where_there_is_no_registry_only_paths_makes_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PAEDSRESUS_REGISTRY_URI", f"sqlite:///{tmp_path}/mlflow.db")
+
+    assert main(["--only-paths"]) == 0
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_registry_that_a_writer_locks_is_not_trained_into(tmp_path: Path) -> None:
