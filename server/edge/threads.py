@@ -21,7 +21,7 @@ _TASKS = Path("/proc/self/task")
 
 
 def let_the_loop_go_first(seen: frozenset[int] = frozenset()) -> frozenset[int]:
-    """Lower every thread of this process but the caller's and loaders; returns the threads that are settled, for the next call.
+    """Lower this process's threads but the caller's and loaders; returns those that are settled, for the next call.
 
     Threads come and go, so it is called again now and then; `seen` threads are left as they are.
     """
