@@ -84,11 +84,16 @@ def collect(source: Source, mart_dir: Path, now: datetime) -> CollectReport:
         source: where rows come from; another one than the mart's begins it anew.
         mart_dir: made when it does not exist.
         now: aware UTC time; what lies after it is not collected.
-    Raises: ValueError: the source has no events at all; the mart stays as it was.
+    Raises: ValueError: the source has no table of the platform, or no events at all; the mart stays as it was.
     """
+    present = source.tables()
+    if not present:
+        names = ", ".join(table.name for table in TABLES)
+        raise ValueError(
+            f"{source.identity} has no table of the platform ({names}); a folder holds users.parquet or users.csv"
+        )
     mart_dir.mkdir(parents=True, exist_ok=True)
     before = _begun_mart(mart_dir, source.identity)
-    present = source.tables()
     held: dict[str, MartTable] = {}
     reports: dict[str, TableReport] = {}
     for table in TABLES:

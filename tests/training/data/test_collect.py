@@ -9,7 +9,7 @@ import pytest
 from training.data.collect import QUARANTINE, collect
 from training.data.columns import as_seen_at
 from training.data.simulator.parameters import Parameters
-from training.data.sources import SimulatorSource
+from training.data.sources import FolderSource, SimulatorSource
 from training.data.tables import TABLES, table_named
 
 World = dict[str, pa.Table]
@@ -162,6 +162,13 @@ def test_a_source_without_events_is_refused_and_the_mart_stays(
     before = collect(as_source(world), tmp_path, parameters.end).mart
 
     with pytest.raises(ValueError, match="holds no events"):
-        collect(RowsSource({}, identity="empty"), tmp_path, parameters.end)
+        collect(RowsSource({"skills": world["skills"]}, identity="skills alone"), tmp_path, parameters.end)
 
     assert collect(as_source(world), tmp_path, parameters.end).mart == before
+
+
+def test_a_source_without_any_table_is_told_and_leaves_no_folder(tmp_path: Path, parameters: Parameters) -> None:
+    with pytest.raises(ValueError, match=r"^folder:nowhere has no table of the platform \(users, .*users\.csv$"):
+        collect(FolderSource(tmp_path / "nowhere"), tmp_path / "mart", parameters.end)
+
+    assert not (tmp_path / "mart").exists()
