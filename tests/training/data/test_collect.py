@@ -162,7 +162,7 @@ def test_a_source_without_events_is_refused_and_the_mart_stays(
     before = collect(as_source(world), tmp_path, parameters.end).mart
 
     with pytest.raises(ValueError, match="holds no events"):
-        collect(RowsSource({"skills": world["skills"]}, identity="skills alone"), tmp_path, parameters.end)
+        collect(RowsSource({"skills": [world["skills"]]}, identity="skills alone"), tmp_path, parameters.end)
 
     assert collect(as_source(world), tmp_path, parameters.end).mart == before
 
