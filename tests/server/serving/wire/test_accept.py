@@ -121,3 +121,12 @@ def test_an_unknown_field_is_accepted() -> None:
 def has_odd_nanos(request: Any) -> bool:
     times = (request.context.as_of_time, request.features.renewal_time, request.features.certification_due_time)
     return any(not 0 <= moment.nanos < 1_000_000_000 for moment in times)
+
+
+def test_a_large_message_is_judged_to_its_first_violation_only() -> None:
+    request = revenue_pb2.PredictChurnRequest(horizon_days=[0] * 100_000)
+
+    with pytest.raises(InvalidField) as refused:
+        judge(request)
+
+    assert len(refused.value.field_violations) == 1
