@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from benchmarks.report import Report, print_report, write_json
-from benchmarks.truth import churn
+from benchmarks.truth import churn, off_policy
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -19,9 +19,10 @@ class Name(Enum):
     """Methods that can be judged."""
 
     CHURN = "churn"
+    OFF_POLICY = "off_policy"
 
 
-RUNS = {Name.CHURN: churn.measure}
+RUNS = {Name.CHURN: churn.measure, Name.OFF_POLICY: off_policy.measure}
 
 
 @app.command()
@@ -34,7 +35,7 @@ def measure(
     """Fit on the documented split, print every figure beside its anchor."""
     try:
         report: Report = RUNS[name](data, seed)
-    except FileNotFoundError as cause:
+    except (FileNotFoundError, ValueError) as cause:  # a column that is missing or wrong is named in the message
         typer.echo(str(cause), err=True)
         raise typer.Exit(code=1) from cause
     print_report(report)
