@@ -26,15 +26,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from google.protobuf.json_format import ParseDict, ParseError
+from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from numpy.typing import NDArray
 
 from methods.features import FeatureSchema, Kind, encode_columns
-from methods.manifest import MANIFEST_NAME, parse_manifest
+from methods.manifest import MANIFEST_NAME, digest_of, parse_manifest
 from methods.revenue.churn import DEFAULT_HORIZONS, churn_by_horizon, parse_parameters
 from paedsresus.ml.v1 import revenue_pb2
+from server.catalogue import KINDS, whole_method
 from server.control.artifacts import Refusal, RefusalCode
+from server.desired import Load
 from server.ranks import CONTROL, PROBE, take_rank
+from server.serving.load import LoadRefused, open_artifact
+from server.serving.whole import Moment, Whole
 from server.signals import signal_name
 
 CASES_MIN = 20  # fewer golden requests cannot cover the features and their absence
@@ -110,13 +114,15 @@ def try_artifact(folder: Path, tolerance_factor: float) -> Refusal | None:
 
     manifest = parse_manifest((folder / MANIFEST_NAME).read_bytes())
     schema = FeatureSchema.from_json(manifest.features)
+    if (method := whole_method(manifest.model)) is not None:
+        return _try_whole(folder, method, tolerance_factor)
     graph = (folder / "model.onnx").read_bytes()
     if problem := check_graph(graph, len(schema.columns)):
         return _refuse(RefusalCode.GRAPH, problem)
     answerer = ANSWERERS.get(manifest.model)
     if answerer is None:
         return _refuse(RefusalCode.OTHER_MODEL, f"this release serves no model {manifest.model!r}")
-    golden = _read_golden(folder)
+    golden = _read_golden(folder, needed="churn")
     if isinstance(golden, Refusal):
         return golden
     try:
@@ -168,11 +174,7 @@ def _answer_churn(folder: Path, schema: FeatureSchema, golden: Golden, score: Sc
         ]
         difference = largest_difference(found, answer.get("churn"))  # what is served must be promised, all of it
         if not difference <= bound:
-            return _refuse(
-                RefusalCode.GOLDEN,
-                f"golden answer {case + 1} of {len(requests)} differs by {difference:.2g} (allowed {bound:.2g}); "
-                "re-export the version or move the alias back",
-            )
+            return _refuse_golden(case + 1, len(requests), difference, bound)
     return _try_trees(folder / BOOSTER, matrix, margins)
 
 
@@ -242,7 +244,46 @@ def largest_difference(expected: object, found: object) -> float:
     return 0.0 if expected == found else math.inf
 
 
-def _read_golden(folder: Path) -> Golden | Refusal:
+def _try_whole(folder: Path, method: Whole, factor: float) -> Refusal | None:
+    """Open the parameters as a worker does, and answer the golden requests by the method itself."""
+    digest = digest_of((folder / MANIFEST_NAME).read_bytes())
+    load = Load(model=method.model, version=1, digest=digest, folder=folder.name)
+    try:
+        model = KINDS[method.model].open(open_artifact(folder, digest), load)
+    except LoadRefused as refused:
+        return _refuse(RefusalCode.PARAMETERS, str(refused))
+    golden = _read_golden(folder)
+    if isinstance(golden, Refusal):
+        return golden
+    bound = golden.tolerance * factor
+    for case, (asked, answer) in enumerate(golden.cases, start=1):
+        try:
+            request: Any = ParseDict(asked, method.request())
+        except ParseError as wrong:
+            text = "golden.json holds a request that the contract of this release does not know"
+            return Refusal(code=RefusalCode.GOLDEN, text=text, detail=str(wrong))
+        moment = Moment(request.context.as_of_time.ToNanoseconds() / 1e9, bytes(32))
+        try:
+            found = MessageToDict(method.solve(model, request, moment))
+        except Exception as error:  # noqa: BLE001 - whatever a method meets in parameters that it was not made for
+            text = f"golden request {case} of {len(golden.cases)} has no answer; control's log has the method's words"
+            return Refusal(code=RefusalCode.GOLDEN, text=text, detail=" ".join(repr(error).split())[:2_000])
+        difference = largest_difference(answer, found)
+        if not difference <= bound:
+            return _refuse_golden(case, len(golden.cases), difference, bound)
+    return None
+
+
+def _refuse_golden(case: int, cases: int, difference: float, bound: float) -> Refusal:
+    return _refuse(
+        RefusalCode.GOLDEN,
+        f"golden answer {case} of {cases} differs by {difference:.2g} (allowed {bound:.2g}); "
+        "re-export the version or move the alias back",
+    )
+
+
+def _read_golden(folder: Path, *, needed: str | None = None) -> Golden | Refusal:
+    """The golden requests; every answer must name `needed`, or anything at all."""
     try:
         document = json.loads((folder / "golden.json").read_bytes())
         tolerance = float(document["tolerance"])
@@ -255,7 +296,7 @@ def _read_golden(folder: Path) -> Golden | Refusal:
             f"golden.json has {len(cases)} cases and tolerance {tolerance:g}; "
             f"at least {CASES_MIN} and at most {TOLERANCE_MAX:g} are needed",
         )
-    if not all(answer.get("churn") for _, answer in cases):
+    if not all(answer.get(needed) if needed else answer for _, answer in cases):
         return _refuse(RefusalCode.GOLDEN, "golden.json has a case without an answer to compare")
     return Golden(tolerance=tolerance, cases=cases)
 

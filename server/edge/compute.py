@@ -14,6 +14,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,25 +22,26 @@ from typing import Any
 import grpc
 import structlog
 
+from server.catalogue import COMPUTED, HEAVY_METHODS
 from server.edge.calls import is_wanted
 from server.edge.codes import failure_of, unforeseen
-from server.edge.internal import CONTRIBUTIONS, ControlLine, open_line
+from server.edge.internal import CONTRIBUTIONS, SOLVE, ControlLine, open_line, pack_solved, unpack_job
 from server.errors import MalformedRequest, ServingError
 from server.logs import configure_logs
-from server.modules.revenue.churn import FEATURES
 from server.monitor.metrics import FLUSH_SECONDS, Metrics, Reading
 from server.ranks import COMPUTE, take_rank
+from server.serving.answering import VersionFailed
 from server.serving.deployments import Live
 from server.serving.follow import Follower
-from server.serving.heavy import ComputeQueue, contributions, find_version, open_explainer
+from server.serving.heavy import ComputeQueue, contributions, find_version
 from server.serving.identity import request_ids
-from server.serving.load import ModelKind, load_version
+from server.serving.load import load_version
+from server.serving.whole import solve_job
 from server.settings import Place, Settings, SettingsError, load_place, load_settings
 from server.slots import Role, Slots, State, slot_count
 
 BEAT_SECONDS = 0.25
 ROWS_MOST = 100
-KINDS = {"churn": ModelKind(features=FEATURES, open=open_explainer)}
 
 
 class Compute:
@@ -59,7 +61,7 @@ class Compute:
         self.follower = Follower(
             state_dir,
             Live(),
-            functools.partial(load_version, state_dir=state_dir, kinds=KINDS),
+            functools.partial(load_version, state_dir=state_dir, kinds=COMPUTED),
             executor=ThreadPoolExecutor(max_workers=1, thread_name_prefix="load"),
             log=self.log,
         )
@@ -80,7 +82,7 @@ class Compute:
     async def run(self, stop: asyncio.Event) -> None:
         """Compute until `stop` is set."""
         socket = self.settings.state_dir / "heavy.sock"
-        server = open_socket(socket, self.contributions)
+        server = open_socket(socket, {CONTRIBUTIONS: self.contributions, SOLVE: self.solve})
         tasks = [asyncio.create_task(self._beat())]
         await self.follower.catch_up()
         await server.start()
@@ -107,12 +109,33 @@ class Compute:
 
     async def contributions(self, body: bytes, context: Any) -> bytes:
         """Heavy/Contributions: JSON in and out; the shape stands in `ComputeLine.contributions`."""
+        return await self._answer(self._contributions, body, context)
+
+    async def solve(self, body: bytes, context: Any) -> bytes:
+        """Heavy/Solve: what `pack_job` and `pack_solved` write."""
+        return await self._answer(self._solve, body, context)
+
+    async def _contributions(self, body: bytes, context: Any) -> bytes:
+        digest, rows = _read(body)
+        deployment = find_version(self.follower.loaded, digest)
+        job = functools.partial(contributions, deployment, rows)
+        base, found = await self.queue.run(deployment, job, context.time_remaining)
+        return json.dumps({"base": base, "contributions": found}).encode()
+
+    async def _solve(self, body: bytes, context: Any) -> bytes:
+        job = unpack_job(body)
+        deployment = find_version(self.follower.loaded, job.digest)
+        solve = functools.partial(solve_job, HEAVY_METHODS, deployment.asked, job)
         try:
-            digest, rows = _read(body)
-            deployment = find_version(self.follower.loaded, digest)
-            job = functools.partial(contributions, deployment, rows)
-            base, found = await self.queue.run(deployment, job, context.time_remaining)
-            return json.dumps({"base": base, "contributions": found}).encode()
+            reply: bytes = await self.queue.run(deployment, solve, context.time_remaining)
+        except VersionFailed:
+            self.log.exception("version_failed", model=deployment.model, version=deployment.version)
+            return pack_solved(None)
+        return pack_solved(reply)
+
+    async def _answer(self, work: Callable[[bytes, Any], Awaitable[bytes]], body: bytes, context: Any) -> bytes:
+        try:
+            return await work(body, context)
         except asyncio.CancelledError as cancelled:
             if is_wanted(cancelled):
                 raise
@@ -137,12 +160,14 @@ class Compute:
             self.metrics.flush()
 
 
-def open_socket(socket: Path, handler: Any) -> grpc.aio.Server:
+def open_socket(socket: Path, answers: Mapping[str, Any]) -> grpc.aio.Server:
     """A server bound to the Unix socket; one that a dead process left behind is replaced."""
     socket.unlink(missing_ok=True)
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", 16 << 20)])
-    service, method = CONTRIBUTIONS.strip("/").split("/")
-    handlers: dict[str, Any] = {method: grpc.unary_unary_rpc_method_handler(handler)}
+    service, _ = SOLVE.strip("/").split("/")
+    handlers: dict[str, Any] = {
+        path.rpartition("/")[2]: grpc.unary_unary_rpc_method_handler(answer) for path, answer in answers.items()
+    }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
     server.add_insecure_port(f"unix:{socket}")
     return server

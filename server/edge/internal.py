@@ -8,6 +8,7 @@ Not here: what control and compute do; which calls go there (serving/contract.py
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,19 @@ import grpc
 
 from server.edge.codes import DETAILS_KEY, error_from
 from server.errors import ComputeUnavailable, ControlUnavailable, DeadlineExceeded, NotBuilt, ServingError
+from server.serving.answering import VersionFailed
 from server.serving.contract import Method
 from server.serving.dispatch import Answer, Call, StreamAnswer
 from server.serving.follow import Confirmation
+from server.serving.whole import Job, Moment
 
 CONFIRM = "/paedsresus.ml.internal.v1.Control/Confirm"
 CONTRIBUTIONS = "/paedsresus.ml.internal.v1.Heavy/Contributions"
+SOLVE = "/paedsresus.ml.internal.v1.Heavy/Solve"
+_JOB = struct.Struct(
+    "<H32sdH"
+)  # bytes of the digest's text, seed, as of, bytes of the path; then digest, path, request
+_SOLVED, _FAILED = b"\0", b"\1"  # first byte of a reply: the response follows; the version gave none
 CONFIRM_TIMEOUT_SECONDS = 2.0
 _OPTIONS = (
     ("grpc.max_receive_message_length", 64 << 20),
@@ -100,6 +108,7 @@ class ComputeLine:
 
     def __init__(self, channel: grpc.aio.Channel, *, default_seconds: float) -> None:
         self._contributions: Any = channel.unary_unary(CONTRIBUTIONS)
+        self._solve: Any = channel.unary_unary(SOLVE)
         self._default = default_seconds
 
     async def contributions(
@@ -117,6 +126,47 @@ class ComputeLine:
         except grpc.aio.AioRpcError as failure:
             raise _compute_error(failure) from failure
         return float(reply["base"]), [float(value) for value in reply["contributions"][0]]
+
+    async def solve(self, job: Job, remaining: float | None) -> bytes:
+        """The response to a job.
+
+        Raises: ServingError: as `contributions`, or the request is wrong. VersionFailed: the version gave no response.
+        """
+        try:
+            reply: bytes = await self._solve(pack_job(job), timeout=self._default if remaining is None else remaining)
+        except grpc.aio.AioRpcError as failure:
+            raise _compute_error(failure) from failure
+        if not reply.startswith(_SOLVED):
+            raise VersionFailed(f"no response to {job.path}; the compute process's log has the trace")
+        return reply[1:]
+
+
+def pack_job(job: Job) -> bytes:
+    """A job as bytes; `unpack_job` reads them back."""
+    digest, path = job.digest.encode(), job.path.encode()
+    return _JOB.pack(len(digest), job.moment.seed, job.moment.as_of, len(path)) + digest + path + job.raw
+
+
+def unpack_job(body: bytes) -> Job:
+    """The job that `pack_job` wrote.
+
+    Raises: ValueError: the bytes are none.
+    """
+    if len(body) < _JOB.size:
+        raise ValueError("too short for a job")
+    digest_size, seed, as_of, path_size = _JOB.unpack_from(body)
+    at = _JOB.size + digest_size
+    return Job(
+        digest=body[_JOB.size : at].decode(),
+        path=body[at : at + path_size].decode(),
+        moment=Moment(as_of, seed),
+        raw=body[at + path_size :],
+    )
+
+
+def pack_solved(reply: bytes | None) -> bytes:
+    """A response on its way back; None when the version gave none."""
+    return _FAILED if reply is None else _SOLVED + reply
 
 
 def _control_error(failure: grpc.aio.AioRpcError, method: Method) -> ServingError | RuntimeError:
@@ -142,9 +192,11 @@ def _compute_error(failure: grpc.aio.AioRpcError) -> ServingError | RuntimeError
         return known
     match failure.code():
         case grpc.StatusCode.UNAVAILABLE:
-            return ComputeUnavailable("the compute process is restarting; answers without `explain` go on")
+            return ComputeUnavailable("the compute process, which answers this, is restarting; other answers go on")
         case grpc.StatusCode.DEADLINE_EXCEEDED:
-            return DeadlineExceeded("the deadline passed before the explanation", metadata={"phase": "compute"})
+            return DeadlineExceeded(
+                "the deadline passed before the compute process answered", metadata={"phase": "compute"}
+            )
     return RuntimeError(f"compute ended with {failure.code().name}: {failure.details()}")
 
 

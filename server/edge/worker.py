@@ -22,6 +22,7 @@ from typing import Any
 
 import structlog
 
+from server.catalogue import KINDS
 from server.edge.calls import Calls, GuardedStream, GuardedUnary, Handler
 from server.edge.health import HEALTH, HealthBoard
 from server.edge.internal import ComputeLine, ControlLine, open_line
@@ -37,7 +38,7 @@ from server.modules.kaizen.service import KaizenService
 from server.modules.learning.service import LearningService
 from server.modules.orchestration.service import OrchestrationService
 from server.modules.referral.service import ReferralService
-from server.modules.revenue.service import KINDS, RevenueService
+from server.modules.revenue.service import RevenueService
 from server.monitor.metrics import FLUSH_SECONDS, Metrics, Reading
 from server.monitor.serving import serving_services
 from server.serving.answering import Means
@@ -138,10 +139,11 @@ class Worker:
         )
         facts = self._facts
         answers = {
-            **RevenueService(means, facts, self.compute.contributions).methods(),
+            **RevenueService(means, facts, self.compute.contributions, self.compute.solve).methods(),
+            **LearningService(means, facts, self.compute.solve).methods(),
             **{
                 name: answer
-                for service in (KaizenService, LearningService, ReferralService, ImpactService, OrchestrationService)
+                for service in (KaizenService, ReferralService, ImpactService, OrchestrationService)
                 for name, answer in service(facts).methods().items()
             },
         }

@@ -82,7 +82,15 @@ class VersionFailed(Exception):  # noqa: N818 - a fact about a version, never ab
     """A version gave no usable answer; the text says what came instead."""
 
 
-Work = Callable[[Seat, Question], bytes]
+class Drawn(NamedTuple):
+    """An answer that may have been drawn, with the probability that it was."""
+
+    reply: bytes
+    propensity: float
+
+
+Work = Callable[[Seat, Question], bytes | Drawn]
+"""The answer of one version; plain bytes where nothing is ever drawn."""
 
 
 class Recorder(Protocol):
@@ -196,12 +204,26 @@ class Answering:
         finally:
             means.mark(0)
         spent_us = int((time.perf_counter() - call.started) * 1e6)
-        means.recorder.append_payload(
-            seat.encode(bucket, question.time_ns, spent_us, question.prediction_id, question.raw, reply)
-        )
-        tally = seat.tally
-        tally[0] += 1
-        tally[1] += 1
+        if isinstance(reply, bytes):
+            means.recorder.append_payload(
+                seat.encode(bucket, question.time_ns, spent_us, question.prediction_id, question.raw, reply)
+            )
+            tally = seat.tally
+            tally[0] += 1
+            tally[1] += 1
+        else:
+            drawn, reply = reply, reply.reply
+            self.record(
+                seat,
+                question,
+                answered=True,
+                attempt=0,
+                bucket=bucket,
+                propensity=drawn.propensity,
+                spent_us=spent_us,
+                request=question.raw,
+                answer=reply,
+            )
         if table.copies is not None:
             self._offer_copy(choice, question)
         return reply
@@ -241,10 +263,10 @@ class Answering:
     def _score_copy(self, seat: Seat, question: Question) -> None:
         """Score a copy; whatever comes of it, only the ledger and the counters learn of it."""
         started = time.perf_counter()
-        reply, ending, reason = b"", Ending.OK, ""
+        reply, propensity, ending, reason = b"", 1.0, Ending.OK, ""
         self.means.mark(seat.prefix)
         try:
-            reply = self._work(seat, question)
+            reply, propensity = _drawn(self._work(seat, question))
         except InvalidField:
             return  # the version that answered reads less of the request; nothing of this version is at fault
         except Exception:  # noqa: BLE001 - a version's failure, of whatever kind, ends here
@@ -260,6 +282,7 @@ class Answering:
             reason=reason,
             attempt=SHADOW_ATTEMPT,
             answered=False,
+            propensity=propensity,
             spent_us=spent_us,
             answer=reply,
         )
@@ -287,10 +310,19 @@ class Answering:
         call.served = champion
         self.means.mark(champion.prefix)
         try:
-            reply = self._work(champion, question)
+            reply, propensity = _drawn(self._work(champion, question))
         finally:
             self.means.mark(0)
-        self.record(champion, question, attempt=1, answered=True, bucket=bucket, spent_us=_spent_us(call), answer=reply)
+        self.record(
+            champion,
+            question,
+            attempt=1,
+            answered=True,
+            bucket=bucket,
+            propensity=propensity,
+            spent_us=_spent_us(call),
+            answer=reply,
+        )
         return reply
 
     def _set_table(self, route: LiveRoute[Any] | None) -> Table:
@@ -322,6 +354,10 @@ class Answering:
                 metadata={"model": self.model, "switch": route.switch.value},
             )
         return NoLiveVersion(f"no version of model {self.model} is live yet", metadata={"model": self.model})
+
+
+def _drawn(reply: bytes | Drawn) -> Drawn:
+    return reply if isinstance(reply, Drawn) else Drawn(reply, 1.0)
 
 
 def _spent_us(call: Call) -> int:

@@ -77,7 +77,14 @@ async def answer_rows(
 
 
 def record_rows(
-    answering: Answering, answered: Sequence[Answered], question: Question, call: Call, reply: bytes, count: int
+    answering: Answering,
+    answered: Sequence[Answered],
+    question: Question,
+    call: Call,
+    reply: bytes,
+    count: int,
+    *,
+    propensity: float = 1.0,
 ) -> None:
     """Record an attempt for each version that answered; the first one carries request and answer."""
     spent_us = int((time.perf_counter() - call.started) * 1e6)
@@ -89,6 +96,7 @@ def record_rows(
             attempt=each.attempt,
             answered=True,
             bucket=part.bucket,
+            propensity=propensity,
             spent_us=spent_us,
             rows=len(part.rows),
             row_bitmap=b"" if len(part.rows) == count else row_bitmap(part.rows, count),

@@ -49,9 +49,12 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelKind:
-    """What a module knows of one of its models: the message with its features, and how to open an artifact of it."""
+    """What a module knows of one of its models: the message with its features, and how to open an artifact of it.
 
-    features: Descriptor
+    `features` is None where a version reads requests as a whole (whole.py); its artifact then names no field.
+    """
+
+    features: Descriptor | None
     open: Callable[[Artifact, Load], Any]
 
 
@@ -122,7 +125,11 @@ def _read(folder: Path, name: str) -> bytes:
         return file.read()
 
 
-def _check_fields(schema: FeatureSchema, features: Descriptor) -> None:
+def _check_fields(schema: FeatureSchema, features: Descriptor | None) -> None:
+    if features is None:
+        if schema.features:
+            raise LoadRefused(f"the artifact reads {schema.names[0]!r}, and this model reads no single fields")
+        return
     known = {feature.name: feature for feature in schema_of(features).features}
     for feature in schema.features:
         here = known.get(feature.name)

@@ -18,6 +18,7 @@ from server.serving.breaker import Breakers
 from server.serving.deployments import Deployment, Live, make_routes
 from server.serving.dispatch import Served
 from server.serving.load import load_version
+from server.serving.whole import Job
 from tests.fakes.artifacts import AS_OF, write_churn_artifact
 
 
@@ -80,7 +81,7 @@ class Desk:
     def __post_init__(self) -> None:
         self.spool = Spool(self.folder / "spool", slot=0, boot=7)
         self.breakers = Breakers(lambda: self.now)
-        means = Means(
+        self.means = Means(
             live=self.live,
             recorder=self.spool,
             mark=self.marks.append,
@@ -90,7 +91,7 @@ class Desk:
             boot="boot",
             failed=self._note_failure,
         )
-        self.revenue = RevenueService(means, lambda: StatusFacts(now=AS_OF), self._explain)
+        self.revenue = RevenueService(self.means, lambda: StatusFacts(now=AS_OF), self._explain, self._solve)
         self.contributions: list[float] = []
 
     def load(self, version: int, **artifact: Any) -> Deployment[Any]:
@@ -121,8 +122,8 @@ class Desk:
         )
         desired = Desired(
             generation=self.live.routes.generation + 1,
-            load=tuple(load_of(each.version, each.digest) for each in deployments.values()),
-            route={"churn": route},
+            load=tuple(load_of(each.version, each.digest, each.model) for each in deployments.values()),
+            route={next((each.model for each in deployments.values()), "churn"): route},
         )
         self.live.routes = make_routes(desired, deployments, self.live.routes)
 
@@ -152,10 +153,13 @@ class Desk:
     ) -> tuple[float, list[float]]:
         return 0.0, self.contributions or [float(index) for index, _ in enumerate(row)]
 
+    async def _solve(self, job: Job, _remaining: float | None) -> bytes:
+        raise AssertionError(f"{job.path} is asked at a desk of its own")
 
-def load_of(version: int, digest: str) -> Load:
+
+def load_of(version: int, digest: str, model: str = "churn") -> Load:
     """The entry of desired.json."""
-    return Load(model="churn", version=version, digest=digest, folder=f"cache/{digest}")
+    return Load(model=model, version=version, digest=digest, folder=f"cache/{digest}")
 
 
 def load_fake(state_dir: Path, version: int, **artifact: Any) -> Deployment[Any]:

@@ -1,6 +1,7 @@
-"""Learning: the servicer methods that this release answers. So far its status; the rest of the contract is NOT_BUILT.
+"""Learning: the servicer methods that this release answers; the rest of the contract is NOT_BUILT.
 
-Not here: what a status is made of (monitor/status.py).
+Not here: the mathematics (methods/learning); which version answers (serving); what a status is made of
+(monitor/status.py).
 """
 
 from __future__ import annotations
@@ -9,21 +10,30 @@ from collections.abc import Callable
 
 from paedsresus.ml.v1 import learning_pb2
 from server.monitor.status import StatusFacts, module_status
+from server.serving.answering import Means
 from server.serving.dispatch import Answer, Call
+from server.serving.load import ModelKind
+from server.serving.whole import ComputeSolve, Whole, answers
 from server.serving.wire.judge import judge, parse
 
 SERVICE = "paedsresus.ml.v1.LearningService"
+WHOLE: tuple[Whole, ...] = ()
+"""Methods that the worker answers on its loop."""
+HEAVY: tuple[Whole, ...] = ()
+"""Methods that the compute process answers."""
+KINDS: dict[str, ModelKind] = {}
 
 
 class LearningService:
     """Learning: what a learner should do next."""
 
-    def __init__(self, facts: Callable[[], StatusFacts]) -> None:
+    def __init__(self, means: Means, facts: Callable[[], StatusFacts], solve: ComputeSolve) -> None:
         self._facts = facts
+        self._whole = answers(WHOLE, HEAVY, means, solve)
 
     def methods(self) -> dict[str, Answer]:
         """What this release answers, by full method name."""
-        return {f"/{SERVICE}/GetStatus": self.get_status}
+        return {**self._whole, f"/{SERVICE}/GetStatus": self.get_status}
 
     def get_status(self, raw: bytes, call: Call) -> bytes:
         """How the module is."""

@@ -17,8 +17,8 @@ from methods.features import FeatureSchema, Kind, schema_of
 from methods.revenue.churn import DEFAULT_HORIZONS, ChurnParameters, churn_at, parse_parameters, survival_curve
 from paedsresus.ml.v1 import common_pb2, revenue_pb2
 from server.desired import Load
-from server.ledger.spool import AttemptRole
 from server.serving.answering import Question, Seat, VersionFailed
+from server.serving.info import answer_info
 from server.serving.load import Artifact, LoadRefused, ModelKind
 from server.serving.pace import Pace
 from server.serving.predictor import Predictor, PredictorError, open_predictor
@@ -32,11 +32,6 @@ FARTHEST_DAYS = 364  # the contract's largest horizon; a version that cannot ans
 WARM_REQUESTS = 6  # golden ones, at load; all of them were tried before the version came here
 STENCILS_MAX = 256  # shapes of answers kept; callers ask for few different lists of horizons
 FEATURES = revenue_pb2.PredictChurnFeatures.DESCRIPTOR
-ROLES = {
-    AttemptRole.CHAMPION: common_pb2.ROLE_CHAMPION,
-    AttemptRole.CANARY: common_pb2.ROLE_CHALLENGER,
-    AttemptRole.SHADOW: common_pb2.ROLE_CHALLENGER,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -166,24 +161,6 @@ def _stencil(seat: Seat, horizons: tuple[int, ...], read: int) -> Fill:
         seat.shapes.clear()
     seat.shapes[horizons, read] = fill
     return fill
-
-
-def answer_info(seat: Seat) -> common_pb2.AnswerInfo:
-    """What every answer of this version says of itself; id and time are the caller's to set."""
-    facts = seat.deployment.facts
-    info = common_pb2.AnswerInfo(
-        served_by=[served_by(seat)],
-        data_version=facts.data_version,
-        evidence=common_pb2.EVIDENCE_COHORT,
-        observations=min(facts.observations, 2**31 - 1),
-    )
-    info.data_time.FromDatetime(facts.data_time)
-    return info
-
-
-def served_by(seat: Seat) -> common_pb2.ServedBy:
-    """The version and its role, as an answer names them."""
-    return common_pb2.ServedBy(model=seat.model, version=seat.version, role=ROLES[seat.role])
 
 
 def _survival(margin: float, parameters: ChurnParameters) -> bytes:

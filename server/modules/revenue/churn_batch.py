@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from methods.revenue.churn import churn_by_horizon
 from paedsresus.ml.v1 import common_pb2, revenue_pb2
 from server.errors import DeadlineExceeded
-from server.modules.revenue.churn import ChurnModel, answer_info, served_by
+from server.modules.revenue.churn import ChurnModel
 from server.serving.answering import Answering, Question, Seat, VersionFailed
 from server.serving.answering_rows import Answered, Rows, answer_rows, offer_copies, record_rows
 from server.serving.dispatch import Call
+from server.serving.info import answer_info, served_by
 from server.serving.wire.columns import Columns, RowProblem
 from server.serving.wire.packed import packed_doubles
 

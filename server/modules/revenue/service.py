@@ -17,6 +17,7 @@ from server.monitor.status import StatusFacts, module_status
 from server.serving.answering import Answering, Choice, Means, Question
 from server.serving.dispatch import Answer, Call, Reply
 from server.serving.load import ModelKind
+from server.serving.whole import ComputeSolve, Whole, answers
 from server.serving.wire.accept import compile_accept, compile_keep
 from server.serving.wire.columns import ColumnsReader
 from server.serving.wire.judge import judge, judged, parse, warm
@@ -33,6 +34,10 @@ CONTEXT_FIELDS = (
 )
 CHURN_FIELDS = (*CONTEXT_FIELDS, "features", "horizon_days", "include_survival_curve")
 BATCH_FIELDS = (*CONTEXT_FIELDS, "columns", "horizon_days")
+WHOLE: tuple[Whole, ...] = ()
+"""Methods that the worker answers on its loop, message by message."""
+HEAVY: tuple[Whole, ...] = ()
+"""Methods that the compute process answers."""
 KINDS: dict[str, ModelKind] = {"churn": CHURN}
 
 Explain = Callable[[str, list[float | None], float | None], Awaitable[tuple[float, list[float]]]]
@@ -42,8 +47,9 @@ Explain = Callable[[str, list[float | None], float | None], Awaitable[tuple[floa
 class RevenueService:
     """Predictions and decisions about subscriptions, prices, offers and payments."""
 
-    def __init__(self, means: Means, facts: Callable[[], StatusFacts], explain: Explain) -> None:
+    def __init__(self, means: Means, facts: Callable[[], StatusFacts], explain: Explain, solve: ComputeSolve) -> None:
         self._facts = facts
+        self._whole = answers(WHOLE, HEAVY, means, solve)
         self._explain = explain
         self._churn = Answering(means, model="churn", method=PREDICT_CHURN, work=answer_churn)
         self._batch = Answering(means, model="churn", method=BATCH_PREDICT_CHURN, work=answer_churn)
@@ -60,6 +66,7 @@ class RevenueService:
     def methods(self) -> dict[str, Answer]:
         """What this release answers, by full method name."""
         return {
+            **self._whole,
             PREDICT_CHURN: self.predict_churn,
             BATCH_PREDICT_CHURN: self.batch_predict_churn,
             f"/{SERVICE}/GetStatus": self.get_status,
