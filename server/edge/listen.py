@@ -1,7 +1,8 @@
 """The worker's port: gRPC's options, SO_REUSEPORT, TLS.
 
 Values from the evidence of the platform: gRPC drops most of 10,000 waiting calls as CANCELLED unless the two
-`max_pending_requests` limits, which no public header documents, are raised; a test holds them by behaviour.
+`max_pending_requests` limits are raised, and refuses callers who keep to `max_concurrent_streams` unless
+`max_deallocating_streams` gives room. No public header documents these; tests hold them by behaviour.
 Not here: whether an address is safe to open (preflight.py); what is served (calls.py).
 """
 
@@ -15,6 +16,7 @@ import grpc
 from server.settings import Settings
 
 RECEIVE_BYTES_MAX = 4 << 20  # 10,000 rows as columns take 1.7 MB
+STREAMS_MAX = 100  # calls in flight on a connection; callers keep to it, and queue what is above
 PENDING_MAX = 100_000  # above any real crowd: calls are shed by our own admission, with a reason
 DRAIN_NOTICE_SECONDS = 0.5  # between NOT_SERVING and the closed port; watchers of health move within milliseconds
 
@@ -23,7 +25,12 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", RECEIVE_BYTES_MAX),
     ("grpc.max_metadata_size", 8 << 10),
     ("grpc.absolute_max_metadata_size", 16 << 10),
-    ("grpc.max_concurrent_streams", 100),
+    ("grpc.max_concurrent_streams", STREAMS_MAX),
+    # gRPC counts an answered call until our loop has put it away, while its caller sends the next one as soon as the
+    # answer is there: a channel kept full met REFUSED_STREAM. This many may wait to be put away; gRPC means to make 100
+    # its own default (experiment h2_max_deallocating_streams_headroom). The other way out,
+    # `grpc.http.overload_protection` 0, would leave nothing to bound a caller who opens calls and resets them at once.
+    ("grpc.http2.max_deallocating_streams", STREAMS_MAX),
     ("grpc.server_handshake_timeout_ms", 5_000),
     ("grpc.max_connection_idle_ms", 300_000),
     ("grpc.max_connection_age_ms", 600_000),
