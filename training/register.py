@@ -170,7 +170,10 @@ def rollback(registry: Registry, model: str) -> tuple[int | None, int]:
     answering = _answering(registry, model, aliases)
     target = answering if answering not in {None, aliases.get(CHAMPION)} else aliases.get(PREVIOUS)
     if target is None:
-        raise RegistryError(f"{model} has no previous champion; name the version: promote {model} --version N")
+        raise RegistryError(
+            f"{model} has no previous champion: a running server notes it a moment after each promotion; "
+            f"or name the version: python -m training promote {model} --version N"
+        )
     return promote(registry, model, target)
 
 

@@ -1,4 +1,4 @@
-"""One trained registry for all end-to-end tests; each test gets its own copy and its own server."""
+"""Each end-to-end test gets its own copy of the trained registry and its own server."""
 
 from __future__ import annotations
 
@@ -8,18 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from paedsresus.ml import Client
-from paedsresus.ml.errors import MlError
-from tests.end_to_end.house import House, free_port, wait_until
-
-
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder whose registry holds churn version 1, champion, trained by the product on simulated data."""
-    folder = tmp_path_factory.mktemp("trained")
-    house = House(folder=folder, port=free_port(), metrics_port=free_port())
-    house.run("training.bootstrap", "--users", "800")
-    return folder
+from tests.end_to_end.house import House, free_port, is_answering, wait_until
 
 
 @pytest.fixture
@@ -42,13 +31,3 @@ def serving(house: House) -> House:
         late.add_note(house.log()[-4000:])
         raise
     return house
-
-
-def is_answering(house: House) -> bool:
-    """Whether PredictChurn gets an answer."""
-    try:
-        with Client(house.target) as client:
-            client.revenue.predict_churn(features={"tenure_days": 100}, timeout_seconds=2)
-    except MlError:
-        return False
-    return True

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from paedsresus.ml import Client
+from paedsresus.ml.errors import MlError
 from server.slots import Role, Slots, SlotState, State, slot_count
 
 T = TypeVar("T")
@@ -157,3 +159,13 @@ class House:
 def is_alive(pid: int) -> bool:
     """Whether a process of that id exists."""
     return Path(f"/proc/{pid}").exists()
+
+
+def is_answering(house: House) -> bool:
+    """Whether PredictChurn gets an answer."""
+    try:
+        with Client(house.target) as client:
+            client.revenue.predict_churn(features={"tenure_days": 100}, timeout_seconds=2)
+    except MlError:
+        return False
+    return True
