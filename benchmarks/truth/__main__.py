@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from benchmarks.report import Report, print_report, write_json
-from benchmarks.truth import churn, off_policy
+from benchmarks.truth import adaptive, churn, off_policy
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -18,11 +18,16 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__d
 class Name(Enum):
     """Methods that can be judged."""
 
+    ADAPTIVE = "adaptive"
     CHURN = "churn"
     OFF_POLICY = "off_policy"
 
 
-RUNS = {Name.CHURN: churn.measure, Name.OFF_POLICY: off_policy.measure}
+RUNS = {
+    Name.ADAPTIVE: adaptive.measure,
+    Name.CHURN: churn.measure,
+    Name.OFF_POLICY: off_policy.measure,
+}
 
 
 @app.command()
