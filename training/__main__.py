@@ -1,6 +1,6 @@
 """`python -m training`: collect data, fit a model, evaluate a version, promote one, roll back.
 
-`data collect|simulate` fill the mart, `fit churn` makes a version, `evaluate churn` judges one on rows it was not
+`data collect|simulate` fill the mart, `fit MODEL` makes a version, `evaluate churn` judges one on rows it was not
 fitted on, `promote` and `rollback` move the alias `champion`. The registry is the server's (PAEDSRESUS_REGISTRY_URI).
 Not here: what a command does (training/data, training/revenue, register.py).
 """
@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -22,13 +21,15 @@ from training.data.collect import collect
 from training.data.mart import Mart, open_mart
 from training.data.simulator.parameters import DEFAULT_USERS, DEFAULT_WEEKS, world_until
 from training.data.sources import DatabaseSource, FolderSource, SimulatorSource, Source
+from training.models import CHURN, MODELS, recipe_of
+from training.recipe import fit_recipe
 from training.register import CHALLENGER, CHAMPION, promote, rollback, set_alias
 from training.registry import Registry, RegistryError, open_registry, registry_uri
 from training.report import tables
 from training.revenue.champion import fetch_version
 from training.revenue.churn import ChurnOptions
 from training.revenue.evaluation import evaluate_version
-from training.revenue.fitting import MODEL, fit_and_register
+from training.revenue.fitting import fit_and_register
 
 DEFAULT_MART = Path("data/mart")
 SEED = 20
@@ -39,11 +40,14 @@ app.add_typer(data_app, name="data")
 console = Console()
 
 
-class Model(Enum):
-    """Models that can be fitted."""
+def _known(model: str) -> str:
+    """A model's name; typer prints the refusal of any other."""
+    if model not in MODELS:
+        raise typer.BadParameter(f"{model!r} is none of {', '.join(MODELS)}")
+    return model
 
-    CHURN = MODEL
 
+ModelArgument = Annotated[str, typer.Argument(help=f"One of {', '.join(MODELS)}.", callback=_known)]
 
 MartOption = Annotated[Path, typer.Option(help="Folder of the mart.")]
 RegistryOption = Annotated[
@@ -73,39 +77,43 @@ def simulate_command(
 
 @app.command("fit")
 def fit_command(
-    model: Annotated[Model, typer.Argument(help="What to fit.")],
+    model: ModelArgument,
     mart: MartOption = DEFAULT_MART,
     registry: RegistryOption = None,
     seed: Annotated[int, typer.Option(help="Of folds, trees and draws.")] = SEED,
 ) -> None:
     """Fit, calibrate, judge beside champion and baseline, and register a version with its alias."""
-    del model  # churn is the only one so far; typer has refused every other
-    fit_churn_version(_mart(mart), _registry(registry), seed=seed)
+    if model == CHURN:
+        fit_churn_version(_mart(mart), _registry(registry), seed=seed)
+    else:
+        fit_recipe_version(model, _mart(mart), _registry(registry), seed=seed)
 
 
 @app.command("evaluate")
 def evaluate_command(
-    model: Annotated[Model, typer.Argument(help="Of which model.")],
+    model: ModelArgument,
     version: Annotated[int | None, typer.Option(help="Which version; by default the champion.")] = None,
     mart: MartOption = DEFAULT_MART,
     registry: RegistryOption = None,
 ) -> None:
-    """Judge a registered version on the landmarks after those it was fitted on."""
+    """Judge a registered version of churn on the landmarks after those it was fitted on."""
+    if model != CHURN:
+        _stop(f"only {CHURN} is judged anew; the card of a version of {model} says how it did")
     with tempfile.TemporaryDirectory(prefix="evaluate-") as scratch:
-        found = fetch_version(_registry(registry), model.value, Path(scratch), version)
+        found = fetch_version(_registry(registry), model, Path(scratch), version)
     if found is None:
-        _stop(f"{model.value} has no champion; fit one: python -m training fit {model.value}")
+        _stop(f"{model} has no champion; fit one: python -m training fit {model}")
     try:
         rows, scores = evaluate_version(found, _mart(mart))
     except ValueError as cause:
         _stop(str(cause))
     after = f"{found.manifest.data_time:%Y-%m-%d}"
-    tables.print_scores(console, f"{rows:,} landmarks from {after} on", {f"{model.value} v{found.version}": scores})
+    tables.print_scores(console, f"{rows:,} landmarks from {after} on", {f"{model} v{found.version}": scores})
 
 
 @app.command("promote")
 def promote_command(
-    model: Annotated[Model, typer.Argument(help="Of which model.")],
+    model: ModelArgument,
     version: Annotated[int | None, typer.Option(help="Which version; by default the challenger.")] = None,
     alias: Annotated[str, typer.Option(help=f"{CHAMPION} or {CHALLENGER}.")] = CHAMPION,
     registry: RegistryOption = None,
@@ -114,11 +122,11 @@ def promote_command(
     opened = _registry(registry)
     try:
         if alias == CHAMPION:
-            before, now = promote(opened, model.value, version)
-            console.print(f"champion of {model.value}: {_named(before)} -> v{now}", highlight=False)
+            before, now = promote(opened, model, version)
+            console.print(f"champion of {model}: {_named(before)} -> v{now}", highlight=False)
         elif alias == CHALLENGER and version is not None:
-            set_alias(opened, model.value, CHALLENGER, version)
-            console.print(f"challenger of {model.value}: v{version}", highlight=False)
+            set_alias(opened, model, CHALLENGER, version)
+            console.print(f"challenger of {model}: v{version}", highlight=False)
         else:
             _stop(f"alias is {CHAMPION} or {CHALLENGER}, and {CHALLENGER} needs --version; got {alias}")
     except RegistryError as cause:
@@ -127,14 +135,15 @@ def promote_command(
 
 @app.command("rollback")
 def rollback_command(
-    model: Annotated[Model, typer.Argument(help="Of which model.")], registry: RegistryOption = None
+    model: ModelArgument,
+    registry: RegistryOption = None,
 ) -> None:
     """Give `champion` back to the version that had it before."""
     try:
-        before, now = rollback(_registry(registry), model.value)
+        before, now = rollback(_registry(registry), model)
     except RegistryError as cause:
         _stop(str(cause))
-    console.print(f"champion of {model.value}: {_named(before)} -> v{now}", highlight=False)
+    console.print(f"champion of {model}: {_named(before)} -> v{now}", highlight=False)
 
 
 def fit_churn_version(mart: Mart, registry: Registry, *, seed: int) -> bool:
@@ -156,6 +165,23 @@ def fit_churn_version(mart: Mart, registry: Registry, *, seed: int) -> bool:
     tables.print_registration(console, done.registration)
     console.print(f"{time.monotonic() - begun:.1f} s", highlight=False)
     return done.registration.alias is not None
+
+
+def fit_recipe_version(model: str, mart: Mart, registry: Registry, *, seed: int) -> bool:
+    """The same for a model with a recipe."""
+    begun = time.monotonic()
+    with _progress(f"fit {model}") as say:
+        try:
+            fitted, registration = fit_recipe(
+                recipe_of(model), mart, registry, seed=seed, now=datetime.now(UTC), progress=say
+            )
+        except (ValueError, RegistryError) as cause:
+            _stop(str(cause))
+    tables.print_figures(console, f"{model}, on data never fitted on", fitted.figures)
+    tables.print_gates(console, fitted.gates)
+    tables.print_registration(console, registration)
+    console.print(f"{time.monotonic() - begun:.1f} s", highlight=False)
+    return registration.alias is not None
 
 
 def _collect(source: Source, mart: Path) -> None:

@@ -1,7 +1,7 @@
 """`python -m training.bootstrap`: whatever a first start lacks, and nothing else; what `make serve` runs first.
 
-A registry whose folder was moved is told its new place. Where no model has a champion, a simulated platform is made and
-churn is fitted on it. Where nothing is missing this ends in a tenth of a second: neither MLflow nor pandas is imported
+A registry whose folder was moved is told its new place. A model without a champion is fitted, on a simulated platform
+where there is no mart. Where nothing is missing this ends in a tenth of a second: neither MLflow nor pandas is imported
 before.
 """
 
@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
+from training.models import MODELS
 from training.registry import embedded_file, registry_uri, relocate
 
-MODELS = ("churn",)
 # Primary key (name, alias) of MLflow's table.
 CHAMPIONS = "select name from registered_model_aliases where alias = 'champion'"
 
@@ -35,8 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         simulate = ["data", "simulate", "--users", str(chosen.users), "--mart", str(chosen.mart)]
         if code := app(simulate, standalone_mode=False):
             return int(code)
-    if code := app(["fit", "churn", "--mart", str(chosen.mart)], standalone_mode=False):
-        return int(code)
+    has_champion = champions(registry_uri(os.environ))
+    for model in MODELS:
+        if model in has_champion:
+            continue
+        if code := app(["fit", model, "--mart", str(chosen.mart)], standalone_mode=False):
+            return int(code)
     return 0 if is_complete(registry_uri(os.environ)) else 1  # 1: a gate refused, and the command has said why
 
 
@@ -56,15 +60,27 @@ def is_complete(uri: str) -> bool:
     database = embedded_file(uri)
     if database is None:
         return True
-    if not database.exists():
-        return False
+    try:
+        return champions(uri) >= set(MODELS)
+    except sqlite3.OperationalError:
+        return True  # locked by a writer: somebody has a registry here
+
+
+def champions(uri: str) -> set[str]:
+    """Models of an embedded registry that have a champion; none where an earlier start was cut short.
+
+    Raises: sqlite3.OperationalError: a writer has locked it.
+    """
+    database = embedded_file(uri)
+    if database is None or not database.exists():
+        return set()
     with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
         try:
-            found = {str(row[0]) for row in connection.execute(CHAMPIONS)}
+            return {str(row[0]) for row in connection.execute(CHAMPIONS)}
         except sqlite3.OperationalError as failure:
-            # Without tables an earlier start was cut short; locked by a writer, somebody has a registry here.
-            return "no such table" not in str(failure)
-    return found >= set(MODELS)
+            if "no such table" in str(failure):
+                return set()
+            raise
 
 
 if __name__ == "__main__":

@@ -20,6 +20,10 @@ SCORE_NAMES = {
 }
 
 
+Part = str | tuple[Sequence[str], Sequence[Sequence[str]]]
+"""What stands under a heading: a paragraph, or a table's head and rows."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
     """What a card says.
@@ -52,29 +56,43 @@ def render_card(card: Card) -> str:
         for when, pair in card.folds.items()
         for who, scores in pair.items()
     ]
-    parts = [
-        f"# {card.title}",
-        *card.purpose,
-        "## Facts",
-        _table(("", ""), card.facts.items()),
-        "## On rows never fitted on",
-        _table(("", *SCORE_NAMES.values()), ([who, *score_cells(scores)] for who, scores in card.scores.items())),
-        "## Cross-validation in time",
-        _table(("from", "", "AUC", "log loss"), folds) if folds else "Too few leavers before the held-out rows.",
-        "## Gates",
-        _table(
-            ("gate", "", "figure"), ([g.name, "passed" if g.passed else "**failed**", g.reason] for g in card.gates)
-        ),
-        "## What it looks at",
-        "Every feature may be missing; a missing one is unknown, never zero.",
-        _table(
-            ("feature", "kind", "unit"),
-            ([f"`{f.name}`", ", ".join(f.levels) or f.kind.value, f.unit] for f in card.schema.features),
-        ),
-        "## Limits",
-        "\n".join(f"- {limit}" for limit in card.limits),
-    ]
-    return "\n\n".join(parts) + "\n"
+    features = [[f"`{f.name}`", ", ".join(f.levels) or f.kind.value, f.unit] for f in card.schema.features]
+    return page(
+        card.title,
+        card.purpose,
+        facts=card.facts,
+        parts={
+            "On rows never fitted on": (
+                ("", *SCORE_NAMES.values()),
+                [[who, *score_cells(scores)] for who, scores in card.scores.items()],
+            ),
+            "Cross-validation in time": (("from", "", "AUC", "log loss"), folds)
+            if folds
+            else "Too few leavers before the held-out rows.",
+            "What it looks at": (("feature (may be missing: unknown, never zero)", "kind", "unit"), features),
+        },
+        gates=card.gates,
+        limits=card.limits,
+    )
+
+
+def page(
+    title: str,
+    purpose: Sequence[str],
+    *,
+    facts: Mapping[str, str],
+    parts: Mapping[str, Part],
+    gates: Sequence[Gate],
+    limits: Sequence[str],
+) -> str:
+    """A model's card in markdown: purpose, facts, the parts under their headings, gates, limits."""
+    verdicts = [[gate.name, "passed" if gate.passed else "**failed**", gate.reason] for gate in gates]
+    lines = [f"# {title}", *purpose, "## Facts", _table(("", ""), facts.items())]
+    for heading, part in parts.items():
+        lines += [f"## {heading}", part if isinstance(part, str) else _table(*part)]
+    lines += ["## Gates", _table(("gate", "", "figure"), verdicts)]
+    lines += ["## Limits", "\n".join(f"- {limit}" for limit in limits)]
+    return "\n\n".join(lines) + "\n"
 
 
 def score_cells(scores: Scores) -> list[str]:

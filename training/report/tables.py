@@ -25,6 +25,17 @@ def print_scores(console: Console, title: str, scores: Mapping[str, Scores]) -> 
     console.print(table)
 
 
+def print_figures(console: Console, title: str, figures: Mapping[str, Mapping[str, float]]) -> None:
+    """Who did how, in figures of the model's own."""
+    names = list(dict.fromkeys(name for found in figures.values() for name in found))
+    table = Table(title=title, title_justify="left")
+    for name in ("", *names):
+        table.add_column(name, justify="right" if name else "left")
+    for who, found in figures.items():
+        table.add_row(who, *(f"{found[name]:.4f}" if name in found else "" for name in names))
+    console.print(table)
+
+
 def print_folds(console: Console, folds: Iterable[TimeFold]) -> None:
     """Cross-validation in time."""
     table = Table(title="cross-validation in time: fitted on what was known at the start", title_justify="left")

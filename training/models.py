@@ -1,0 +1,21 @@
+"""Names of the models that this release trains, and where each one's recipe stands. Imports nothing heavy.
+
+Not here: how a model is fitted (training/<module>/<model>.py); which methods ask it (the contract's option `model`).
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from training.recipe import Recipe
+
+CHURN = "churn"  # rows and trees, with a shell of its own (training/revenue/fitting.py)
+RECIPES: dict[str, str] = {}
+"""Model -> module of Python that holds its `RECIPE`."""
+MODELS = (CHURN, *RECIPES)
+
+
+def recipe_of(model: str) -> "Recipe":
+    """The recipe of a model other than churn; raises KeyError for a name that is none."""
+    recipe: Recipe = import_module(RECIPES[model]).RECIPE
+    return recipe

@@ -1,0 +1,176 @@
+"""What fitting a model means for every model that answers requests as a whole: a recipe goes in, a version comes out.
+
+A recipe reads the mart and gives parameters, golden requests, figures and verdicts; this shell writes the artifact,
+logs the run and registers the version. A recipe decides nothing about registries, and nothing here knows a model.
+Not here: the recipes (training/<module>/<model>.py); churn, whose rows and trees have a shell of their own
+(training/revenue/fitting.py).
+"""
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from methods.features import FeatureSchema
+from training.artifact import Provenance, canonical_json, write_artifact
+from training.data.mart import Mart
+from training.gates import Gate
+from training.register import Registration, RunRecord, Verdict, record_run, register_version
+from training.registry import Registry
+from training.report.card import page
+
+GOLDEN_TOLERANCE = 1e-6  # parameters are JSON numbers and the arithmetic is float64 on both sides
+NO_FIELDS = FeatureSchema(message="", features=())
+
+Say = Callable[[str], None]
+"""Is told each step in words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """What a recipe made.
+
+    Attributes:
+        parameters: of `parameters.json`; methods/<module> reads them back.
+        golden: (request as JSON, the parts of its answer that must match), twenty at least.
+        figures: who -> name -> figure, on data that was not fitted on; the first is the model, then what it is held to.
+        gates: every verdict.
+        observations: rows fitted on.
+        data_time: newest moment fitted on, aware UTC.
+        facts: name -> value, in words, for the card.
+        purpose: paragraphs on what the model answers and for whom.
+        limits: sentences.
+        currency: ISO 4217 code of every amount in the parameters; None without one.
+        files: further files of the artifact, by name.
+    """
+
+    parameters: Mapping[str, Any]
+    golden: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]
+    figures: Mapping[str, Mapping[str, float]]
+    gates: Sequence[Gate]
+    observations: int
+    data_time: datetime
+    facts: Mapping[str, str]
+    purpose: Sequence[str]
+    limits: Sequence[str]
+    currency: str | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Why the gates refuse it; empty when they do not."""
+        return tuple(f"{gate.name}: {gate.reason}" for gate in self.gates if not gate.passed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How one model is fitted.
+
+    Attributes:
+        model: its registered name.
+        fit: mart, source of chance and teller to what came of it. Raises ValueError: the data do not suffice.
+        expressions: digest of the code that computes what it is fitted on.
+    """
+
+    model: str
+    fit: Callable[[Mart, np.random.Generator, Say], Fitted]
+    expressions: Callable[[], str]
+
+
+def fit_recipe(
+    recipe: Recipe, mart: Mart, registry: Registry, *, seed: int, now: datetime, progress: Say
+) -> tuple[Fitted, Registration]:
+    """Fit, write the artifact, log the run, register the version.
+
+    Args:
+        recipe: the model's.
+        mart: the data.
+        registry: where the version goes.
+        seed: of everything drawn.
+        now: when the version is made, aware UTC.
+        progress: is told each step.
+    Raises: ValueError: the data do not suffice for a fit.
+    """
+    fitted = recipe.fit(mart, np.random.default_rng(seed), progress)
+    provenance = Provenance(
+        data_version=mart.data_version,
+        data_time=fitted.data_time,
+        observations=fitted.observations,
+        created_at=now,
+        currency=fitted.currency,
+        expressions=recipe.expressions(),
+    )
+    files = {
+        **fitted.files,
+        "parameters.json": canonical_json(fitted.parameters),
+        "golden.json": canonical_json(
+            {
+                "tolerance": GOLDEN_TOLERANCE,
+                "cases": [{"request": request, "answer": answer} for request, answer in fitted.golden],
+            }
+        ),
+        "card.md": _card(recipe.model, fitted, mart, now).encode(),
+    }
+    with tempfile.TemporaryDirectory(prefix=f"fit-{recipe.model}-") as scratch:
+        progress("writing the artifact")
+        folder = Path(scratch, "artifact")
+        write_artifact(folder, recipe.model, NO_FIELDS, provenance, files)
+        progress("registering the version")
+        run_id = record_run(registry, _record(recipe, fitted, mart, seed, folder / "card.md"))
+        registration = register_version(
+            registry,
+            folder,
+            run_id=run_id,
+            verdict=Verdict(passed=not fitted.failures, reasons=fitted.failures),
+            tags={"data.version": mart.data_version},
+            description=f"Fitted on {fitted.observations:,} rows to {fitted.data_time:%Y-%m-%d}; how it did: card.md.",
+        )
+    return fitted, registration
+
+
+def _card(model: str, fitted: Fitted, mart: Mart, now: datetime) -> str:
+    names = list(dict.fromkeys(name for figures in fitted.figures.values() for name in figures))
+    return page(
+        model,
+        fitted.purpose,
+        facts={
+            "data": f"{mart.source}, version `{mart.data_version[:16]}`",
+            "fitted on": f"{fitted.observations:,} rows up to {fitted.data_time:%Y-%m-%d}",
+            **fitted.facts,
+            "made": f"{now:%Y-%m-%d %H:%M} UTC",
+        },
+        parts={
+            "On data never fitted on": (
+                ("", *names),
+                [
+                    [who, *(f"{figures[name]:.4f}" if name in figures else "" for name in names)]
+                    for who, figures in fitted.figures.items()
+                ],
+            )
+        },
+        gates=fitted.gates,
+        limits=fitted.limits,
+    )
+
+
+def _record(recipe: Recipe, fitted: Fitted, mart: Mart, seed: int, card: Path) -> RunRecord:
+    return RunRecord(
+        name=f"fit {recipe.model}",
+        params={"seed": str(seed)},
+        metrics={
+            f"{who.replace(' ', '_')}.{name}": float(value)
+            for who, figures in fitted.figures.items()
+            for name, value in figures.items()
+        },
+        tags={
+            "data.version": mart.data_version,
+            "data.source": mart.source,
+            "data.time": mart.data_time.isoformat(),
+            "data.rows_fitted": str(fitted.observations),
+        },
+        files=[(card, "")],
+    )
