@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from benchmarks.report import Report, print_report, write_json
-from benchmarks.truth import adaptive, churn, off_policy
+from benchmarks.truth import adaptive, churn, off_policy, price
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -21,12 +21,14 @@ class Name(Enum):
     ADAPTIVE = "adaptive"
     CHURN = "churn"
     OFF_POLICY = "off_policy"
+    PRICE = "price"
 
 
 RUNS = {
     Name.ADAPTIVE: adaptive.measure,
     Name.CHURN: churn.measure,
     Name.OFF_POLICY: off_policy.measure,
+    Name.PRICE: price.measure,
 }
 
 
