@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from benchmarks.report import Report, print_report, write_json
-from benchmarks.truth import adaptive, churn, off_policy, price
+from benchmarks.truth import adaptive, answers, churn, off_policy, price
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -19,6 +19,7 @@ class Name(Enum):
     """Methods that can be judged."""
 
     ADAPTIVE = "adaptive"
+    ANSWERS = "answers"
     CHURN = "churn"
     OFF_POLICY = "off_policy"
     PRICE = "price"
@@ -26,6 +27,7 @@ class Name(Enum):
 
 RUNS = {
     Name.ADAPTIVE: adaptive.measure,
+    Name.ANSWERS: answers.measure,
     Name.CHURN: churn.measure,
     Name.OFF_POLICY: off_policy.measure,
     Name.PRICE: price.measure,
