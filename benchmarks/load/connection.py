@@ -27,7 +27,8 @@ class Ended(NamedTuple):
     status: int  # grpc-status, or one of the negative values above
     message: str  # grpc-message, still percent-encoded
     body: bytes | None  # the serialised answer, when it was asked for
-    again: bytes | None = None  # the request, when the server refused the stream untouched for the first time
+    again: bytes | None = None  # the request, when the server refused the stream untouched
+    refusals: int = 0  # how often the call has been refused by now, when it was refused
 
 
 class _Blocked:
@@ -63,13 +64,14 @@ class Connection:
         self._in = bytearray()
         self._received = 0
         self._next_stream = 1
-        self._limit = 90
+        self._limit = 100  # until the server names its own
         self._window = http2.DEFAULT_WINDOW
         self._stream_window = http2.DEFAULT_WINDOW
         self._blocked: deque[_Blocked] = deque()
         self._began: dict[int, float] = {}
         self._bodies: dict[int, bytearray] = {}
-        self._first_tries: dict[int, bytes] = {}
+        self._requests: dict[int, bytes] = {}
+        self._refusals: dict[int, int] = {}  # of the calls that have been refused before
         self._statuses: dict[bytes, tuple[int, str] | None] = {}
         self._headers: tuple[int, int, bytearray] | None = None  # (stream, flags, block) until END_HEADERS
 
@@ -83,15 +85,19 @@ class Connection:
         """True when the server takes another call on this connection."""
         return self.is_greeted and not self.is_closing and len(self._began) < self._limit
 
-    def start_call(self, message: bytes, began: float, *, keep_body: bool = False, is_retry: bool = False) -> None:
-        """Queue a call of one message (with its gRPC prefix); its latency counts from `began`."""
+    def start_call(self, message: bytes, began: float, *, keep_body: bool = False, refusals: int = 0) -> None:
+        """Queue a call of one message (with its gRPC prefix); its latency counts from `began`.
+
+        `refusals` is how often the call has been refused before.
+        """
         stream = self._next_stream
         self._next_stream = stream + 2
         self._began[stream] = began
         if keep_body:
             self._bodies[stream] = bytearray()
-        if not is_retry:
-            self._first_tries[stream] = message
+        self._requests[stream] = message
+        if refusals:
+            self._refusals[stream] = refusals
         self._out += http2.frame(http2.HEADERS, http2.END_HEADERS, stream, self._block)
         self._block = self._later_block
         size = len(message)
@@ -133,7 +139,8 @@ class Connection:
         ended = [Ended(began, LOST, "connection lost", None) for began in self._began.values()]
         self._began.clear()
         self._bodies.clear()
-        self._first_tries.clear()
+        self._requests.clear()
+        self._refusals.clear()
         self._blocked.clear()
         return ended
 
@@ -146,8 +153,7 @@ class Connection:
             self._take_continuation(flags, stream, payload, ended)
         elif kind == http2.RST_STREAM:
             code = int.from_bytes(payload, "big")
-            again = self._first_tries.get(stream) if code == _REFUSED_STREAM else None
-            self._end(stream, (RESET, f"reset with code {code}"), ended, again)
+            self._end(stream, (RESET, f"reset with code {code}"), ended, is_refused=code == _REFUSED_STREAM)
         elif kind == http2.WINDOW_UPDATE:
             self._take_window(stream, int.from_bytes(payload, "big"))
         else:
@@ -200,15 +206,20 @@ class Connection:
                 self._statuses[block] = status
         return (NO_STATUS, "the trailers carry no grpc-status") if status is None else status
 
-    def _end(self, stream: int, status: tuple[int, str], ended: list[Ended], again: bytes | None = None) -> None:
+    def _end(self, stream: int, status: tuple[int, str], ended: list[Ended], *, is_refused: bool = False) -> None:
         began = self._began.pop(stream, None)
-        self._first_tries.pop(stream, None)
         if began is None:
             return  # a reset after the trailers: the call has been counted
-        body = self._bodies.pop(stream, None)
+        request = self._requests.pop(stream)
+        refusals = self._refusals.pop(stream, 0)
+        kept = self._bodies.pop(stream, None)
+        body = None if kept is None else bytes(kept[5:])
         if self._blocked:
             self._blocked = deque(waiting for waiting in self._blocked if waiting.stream != stream)
-        ended.append(Ended(began, status[0], status[1], None if body is None else bytes(body[5:]), again))
+        if is_refused:
+            ended.append(Ended(began, *status, body, again=request, refusals=refusals + 1))
+        else:
+            ended.append(Ended(began, *status, body))
 
     def _take_settings(self, payload: bytes) -> None:
         for name, value in struct.iter_unpack(">HL", payload):
@@ -218,8 +229,7 @@ class Connection:
                 for waiting in self._blocked:
                     waiting.window += change
             elif name == http2.SETTING_MAX_CONCURRENT_STREAMS:
-                # A server counts a stream a little longer than its trailers are on their way, and refuses one too many.
-                self._limit = max(1, value * 9 // 10)
+                self._limit = max(1, value)  # all of it, as gRPC's clients do: a server that then refuses is seen
         self.is_greeted = True
         self._out += http2.frame(http2.SETTINGS, http2.ACK, 0, b"")
         self._send_blocked()

@@ -1,21 +1,24 @@
 """The loop that keeps calls going: sockets, the clock, and which call is sent next.
 
 Bounded in time (warm, counted and drain seconds) and in count (`most_calls`). Loopback only.
-Not here: the protocol (connection.py), the counting (tally.py).
+Not here: the protocol (connection.py), when a refused call is sent again (retries.py), the counting (tally.py).
 """
 
 import contextlib
+import math
 import select
 import socket
 import time
 from collections import deque
-from itertools import cycle
+from heapq import heappop, heappush
+from itertools import count, cycle
 from random import Random
 
 from benchmarks.load.arrivals import fixed_arrivals, poisson_arrivals
 from benchmarks.load.connection import Connection, Ended
 from benchmarks.load.http2 import grpc_message
 from benchmarks.load.plan import Loop, Plan
+from benchmarks.load.retries import Retries
 from benchmarks.load.tally import Tally
 
 _HOST = "127.0.0.1"
@@ -26,7 +29,7 @@ _CHUNK = 1 << 18
 class _Line:
     """A connection and its socket. `socket` is None while the server refuses to be connected."""
 
-    __slots__ = ("connection", "port", "socket", "unsent")
+    __slots__ = ("connection", "paused", "port", "socket", "unsent")
 
     def __init__(self, plan: Plan) -> None:
         self.connection = _connection(plan)
@@ -35,6 +38,7 @@ class _Line:
         self.socket.setblocking(False)
         self.port: int = self.socket.getsockname()[1]
         self.unsent = bytearray()
+        self.paused = 0  # calls refused here that wait to be sent again
 
     def flush(self) -> None:
         """Write what the socket takes."""
@@ -70,6 +74,9 @@ class Drive:
         self._lines = [_Line(plan) for _ in range(plan.connections)]
         self._turn = 0
         self._reconnect_at = 0.0
+        self._retries = Retries(Random(plan.seed))
+        self._paused: list[tuple[float, int, _Line, Ended]] = []  # a heap: when to send again, order, refused by, call
+        self._order = count()
 
     def greet(self) -> list[int]:
         """Wait until the server has greeted every connection; their local ports.
@@ -108,8 +115,9 @@ class Drive:
         self._tally.look(time.monotonic())
 
     def _may_start(self, line: _Line) -> bool:
-        has_place = line.connection.in_flight < self._plan.streams and line.connection.has_room
-        return has_place and self._calls < self._plan.most_calls
+        # A caller whose call waits to be sent again makes no other call meanwhile.
+        has_place = line.connection.in_flight + line.paused < self._plan.streams
+        return has_place and line.connection.has_room and self._calls < self._plan.most_calls
 
     def _open(self, starts: float, closes: float) -> None:
         plan = self._plan
@@ -136,21 +144,49 @@ class Drive:
         self._tally.add_unanswered(len(due))
 
     def _drain(self, ends: float) -> None:
-        while any(line.connection.in_flight for line in self._lines) and (now := time.monotonic()) < ends:
+        while self._unended() and (now := time.monotonic()) < ends:
             self._move_bytes(ends - now)
-        self._tally.add_unanswered(sum(line.connection.in_flight for line in self._lines))
+        self._tally.add_unanswered(self._unended())
+
+    def _unended(self) -> int:
+        return len(self._paused) + sum(line.connection.in_flight for line in self._lines)
 
     def _start(self, line: _Line, began: float) -> None:
         self._calls += 1
         every = self._plan.sample_every
         line.connection.start_call(next(self._messages), began, keep_body=every > 0 and self._calls % every == 0)
 
-    def _try_again(self, refused: _Line, ended: Ended) -> None:
-        """Send a call once more that the server refused untouched, as every gRPC client does (gRFC A6, transparent)."""
-        assert ended.again is not None, "asked for such calls only"
+    def _end(self, line: _Line, ended: Ended, now: float) -> None:
+        """Count a call that is over, or let it wait for its next attempt."""
+        if ended.status == 0:
+            self._retries.note_ok()
+        pause = self._retries.pause_after(ended.refusals) if ended.again is not None else None
+        if pause is None:
+            self._tally.add(ended, now, line.port)
+            return
         self._tally.note_refused()
-        line = self._line_with_room() or refused
-        line.connection.start_call(ended.again, ended.began, keep_body=ended.body is not None, is_retry=True)
+        line.paused += 1
+        heappush(self._paused, (now + pause, next(self._order), line, ended))
+
+    def _send_again(self, now: float) -> None:
+        """Send the refused calls whose pause is over, as far as there is room; the others wait on."""
+        while self._paused and self._paused[0][0] <= now:
+            refused_by = self._paused[0][2]
+            is_free = refused_by.connection.has_room and refused_by in self._lines
+            line = refused_by if is_free else self._line_with_room()
+            if line is None:
+                return
+            _, _, _, ended = heappop(self._paused)
+            assert ended.again is not None, "only such calls wait"
+            refused_by.paused -= 1
+            keep_body = ended.body is not None
+            line.connection.start_call(ended.again, ended.began, keep_body=keep_body, refusals=ended.refusals)
+
+    def _next_pause(self) -> float:
+        """Seconds until a call can be sent again; infinite when none waits, or none has room."""
+        if not self._paused or not any(line.connection.has_room for line in self._lines):
+            return math.inf
+        return max(0.0, self._paused[0][0] - time.monotonic())
 
     def _line_with_room(self) -> _Line | None:
         for _ in self._lines:
@@ -161,12 +197,13 @@ class Drive:
         return None
 
     def _move_bytes(self, patience: float) -> None:
-        """Write what waits, then read what has come, waiting at most `patience` seconds for it."""
+        """Write what waits, wait at most `patience` seconds for something to read, and take it."""
         for line in self._lines:
             line.flush()
         full = [line.socket for line in self._lines if line.unsent]
         # select(2) waits in microseconds; epoll through Python's selectors rounds up to a millisecond.
-        readable, _, _ = select.select([line.socket for line in self._lines], full, [], min(patience, 0.25))
+        patience = min(patience, self._next_pause(), 0.25)
+        readable, _, _ = select.select([line.socket for line in self._lines], full, [], patience)
         for place, line in enumerate(self._lines):
             if line.socket not in readable:
                 continue
@@ -178,10 +215,8 @@ class Drive:
                 self._lines[place] = self._replacement(line, now)
             elif data:
                 for ended in line.connection.receive(data):
-                    if ended.again is None:
-                        self._tally.add(ended, now, line.port)
-                    else:
-                        self._try_again(line, ended)
+                    self._end(line, ended, now)
+        self._send_again(time.monotonic())
 
     def _replacement(self, lost: _Line, now: float) -> _Line:
         """A new connection for a lost one, tried every 20 ms; the lost one again while nobody listens."""

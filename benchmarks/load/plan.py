@@ -61,7 +61,7 @@ class LoadReport:
     ok: int  # answered with grpc-status 0 in the counted window
     failed: int  # anything else, at any time of the run, also calls never answered
     failures: dict[str, int]  # "status message" -> calls
-    refused_streams: int  # refused untouched and sent again, as gRPC clients do; a second refusal is a failure
+    refused_streams: int  # refused untouched and sent again, as our client does; out of attempts is a failure
     calls_per_second: float
     p50_ms: float
     p99_ms: float

@@ -1,7 +1,8 @@
 """The generator against a real server: what it counts is what happened."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc
@@ -13,6 +14,8 @@ from benchmarks.load.plan import LoadReport, Loop, Plan
 from benchmarks.load.run import run_load
 
 PATH = "/test.Echo/Answer"
+ANSWERED = http2.END_HEADERS | http2.END_STREAM
+OK_TRAILERS = b"\x88\x00\x0bgrpc-status\x010"
 
 
 async def answer(request: bytes, context: "grpc.aio.ServicerContext[bytes, bytes]") -> bytes:
@@ -33,6 +36,35 @@ async def port() -> AsyncIterator[int]:
     await server.start()
     yield bound
     await server.stop(None)
+
+
+def refusal(stream: int) -> bytes:
+    return http2.frame(http2.RST_STREAM, 0, stream, (7).to_bytes(4, "big"))
+
+
+@asynccontextmanager
+async def scripted(reply: Callable[[int, bytes], bytes]) -> AsyncIterator[int]:
+    """A server that sends `reply(stream, message)` to each call whose message stands in one frame; its port."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(http2.settings([]))
+        buffer = b""
+        while data := await reader.read(4096):
+            buffer += data
+            buffer = buffer.removeprefix(http2.PREFACE)
+            while len(buffer) >= http2.FRAME_HEAD:
+                length, kind, _, stream = http2.frame_head(buffer, 0)
+                end = http2.FRAME_HEAD + length
+                if len(buffer) < end:
+                    break
+                if kind == http2.DATA:
+                    writer.write(reply(stream, buffer[http2.FRAME_HEAD : end]))
+                buffer = buffer[end:]
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
 
 
 async def run(plan: Plan) -> LoadReport:
@@ -121,30 +153,55 @@ async def test_large_messages_wait_for_the_servers_windows(port: int, tmp_path: 
     assert read_bodies(tmp_path / "samples") == [large] * 12
 
 
-async def test_a_stream_refused_untouched_is_sent_again_once(tmp_path: Path) -> None:
-    """The server refuses every stream: the second refusal of a call is its failure."""
+async def test_a_call_refused_untouched_is_sent_again_until_its_attempts_are_spent(tmp_path: Path) -> None:
+    """Five sendings of each call: gRPC's own second one, then our client's four attempts; one call after the other."""
+    sent: list[bytes] = []
 
-    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(bytes.fromhex("000000040000000000"))  # empty SETTINGS
-        buffer = b""
-        while data := await reader.read(4096):
-            buffer += data
-            buffer = buffer.removeprefix(http2.PREFACE)
-            while len(buffer) >= http2.FRAME_HEAD:
-                length, kind, _, stream = http2.frame_head(buffer, 0)
-                if len(buffer) < http2.FRAME_HEAD + length:
-                    break
-                if kind == http2.DATA:
-                    writer.write(http2.frame(http2.RST_STREAM, 0, stream, (7).to_bytes(4, "big")))
-                buffer = buffer[http2.FRAME_HEAD + length :]
-        writer.close()
+    def refuse(stream: int, message: bytes) -> bytes:
+        sent.append(message)
+        return refusal(stream)
 
-    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
-        report = await run(plan_for(port, tmp_path, [b"x"], connections=1, streams=1, seconds=10.0, most_calls=3))
+    async with scripted(refuse) as port:
+        report = await run(
+            plan_for(port, tmp_path, [b"a", b"b", b"c"], connections=1, streams=1, seconds=10.0, most_calls=3)
+        )
 
-    assert (report.ok, report.failed, report.refused_streams) == (0, 3, 3)
+    assert (report.ok, report.failed, report.refused_streams) == (0, 3, 12)
+    assert report.failures == {"-2 reset with code 7": 3}
+    assert sent == [http2.grpc_message(body) for body in (b"a", b"b", b"c") for _ in range(5)]
+
+
+async def test_a_call_that_is_answered_after_refusals_counts_with_its_pauses(tmp_path: Path) -> None:
+    """Refused three times, so paused twice: by 20 and 80 ms, each a fifth less or more."""
+    sent = 0
+
+    def refuse_three_of_four(stream: int, _message: bytes) -> bytes:
+        nonlocal sent
+        sent += 1
+        return refusal(stream) if sent % 4 else http2.frame(http2.HEADERS, ANSWERED, stream, OK_TRAILERS)
+
+    async with scripted(refuse_three_of_four) as port:
+        report = await run(
+            plan_for(port, tmp_path, [b"x"], connections=1, streams=1, warm_seconds=0.0, seconds=10.0, most_calls=3)
+        )
+
+    assert (report.ok, report.failed, report.refused_streams) == (3, 0, 9)
+    assert report.p50_ms >= 80.0
+
+
+async def test_a_call_that_waits_to_be_sent_again_is_unanswered_when_the_run_ends(tmp_path: Path) -> None:
+    """The drain ends in the third pause, the one of at least 0.256 s."""
+
+    def refuse(stream: int, _message: bytes) -> bytes:
+        return refusal(stream)
+
+    async with scripted(refuse) as port:
+        report = await run(
+            plan_for(port, tmp_path, [b"x"], connections=1, streams=1, seconds=10.0, most_calls=1, drain_seconds=0.15)
+        )
+
+    assert (report.ok, report.failed) == (0, 1)
+    assert report.failures == {"unanswered": 1}
 
 
 async def test_a_lost_connection_fails_its_calls_and_no_others(tmp_path: Path) -> None:
