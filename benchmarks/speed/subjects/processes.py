@@ -70,7 +70,7 @@ def running(
         try:
             if core is not None:
                 os.sched_setaffinity(process.pid, {core})
-            _wait_until_it_answers(process, port, until=started + _READY_SECONDS)
+            _wait_until_it_answers(process, " ".join(command), port, until=started + _READY_SECONDS)
             yield Running(pid=process.pid, port=port, started=started, ready=time.monotonic())
         except Exception as error:
             words.seek(0)
@@ -137,8 +137,8 @@ def _takes_connections(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _wait_until_it_answers(process: subprocess.Popen[bytes], port: int, *, until: float) -> None:
+def _wait_until_it_answers(process: subprocess.Popen[bytes], name: str, port: int, *, until: float) -> None:
     while not _takes_connections(port):
         if process.poll() is not None or time.monotonic() > until:
-            raise RuntimeError(f"{process.args} does not answer (exit {process.poll()})")
+            raise RuntimeError(f"{name} does not answer (exit {process.poll()})")
         time.sleep(0.005)
