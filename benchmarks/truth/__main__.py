@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from benchmarks.report import Report, print_report, write_json
-from benchmarks.truth import adaptive, answers, churn, off_policy, price
+from benchmarks.truth import adaptive, answers, churn, ltv, off_policy, price
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -21,6 +21,7 @@ class Name(Enum):
     ADAPTIVE = "adaptive"
     ANSWERS = "answers"
     CHURN = "churn"
+    LTV = "ltv"
     OFF_POLICY = "off_policy"
     PRICE = "price"
 
@@ -29,6 +30,7 @@ RUNS = {
     Name.ADAPTIVE: adaptive.measure,
     Name.ANSWERS: answers.measure,
     Name.CHURN: churn.measure,
+    Name.LTV: ltv.measure,
     Name.OFF_POLICY: off_policy.measure,
     Name.PRICE: price.measure,
 }
