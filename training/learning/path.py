@@ -1,0 +1,132 @@
+"""The numbers of `methods.learning.mastery.MasteryParameters`, fitted to what learners did and how they were judged.
+
+Marginal likelihood: a learner's answers in all skills are traced for every draw of the learner (head start, pace), and
+the learner counts with the mean over draws. The prior is the published figure of each parameter's docstring, with the
+weight that PRIOR_SD gives it, so that few learners move little. What is traced is what methods/learning/mastery.py
+traces; a test holds the two equal.
+Not here: the prerequisite graph and the skills of a certification, which experts keep and nobody fits.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from methods.learning.mastery import SMALLEST, Floats, MasteryParameters, learner_points
+
+EVENTS_MAX: Final = 30  # of one learner in one skill; later ones find the skill known and say little about learning
+PRIOR_SD: Final = 1.0  # on the logit or log scale of each parameter
+LEAST_LEARNERS: Final = 10
+_START: Final = MasteryParameters()
+_LOW: Final = np.array([-6.0, np.log(0.05), -8.0, np.log(0.05), -5.0, -5.0])
+_HIGH: Final = np.array([6.0, np.log(4.0), 2.0, np.log(2.0), 0.0, -0.4])  # guess <= 0.5, slip <= 0.4: Corbett 1995
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PracticeRows:
+    """What learners did, oldest first; every array is (n,).
+
+    Attributes:
+        learner, skill: numbers from 0.
+        minutes: time spent learning the skill before the answer, since the last answer in it; 0 or more.
+        outcome: 1 right, 0 wrong, or the share of the points; NaN when nothing was judged.
+    """
+
+    learner: NDArray[np.int64]
+    skill: NDArray[np.int64]
+    minutes: Floats
+    outcome: Floats
+
+
+def fit_mastery(rows: PracticeRows) -> MasteryParameters:
+    """Prior, pace, guess and slip with their spreads; the slope of difficulty stays at its prior.
+
+    Raises: ValueError: fewer than LEAST_LEARNERS learners with an answer, or answers that are all right or all wrong.
+    """
+    judged = rows.outcome[~np.isnan(rows.outcome)]
+    learners = np.unique(rows.learner[~np.isnan(rows.outcome)]).size
+    if learners < LEAST_LEARNERS:
+        raise ValueError(f"{learners} learners with answers; at least {LEAST_LEARNERS} are needed to fit mastery")
+    if not 0.0 < judged.mean() < 1.0:
+        raise ValueError("every answer is the same; mastery cannot be told from its absence")
+    sequences = _sequences(rows)
+    start = _to_vector(_START)
+
+    def loss(vector: Floats) -> float:
+        pull = float((((vector - start) / PRIOR_SD) ** 2).sum()) / 2.0
+        return pull - _log_likelihood(sequences, _from_vector(vector))
+
+    found = minimize(loss, start, method="L-BFGS-B", bounds=list(zip(_LOW, _HIGH, strict=True)), options={"ftol": 1e-7})
+    return _from_vector(found.x)
+
+
+def practice_log_likelihood(rows: PracticeRows, parameters: MasteryParameters) -> float:
+    """Log chance of every outcome in the rows, in nats, summed over learners."""
+    return _log_likelihood(_sequences(rows), parameters)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sequences:
+    """One row for each learner and skill, in the order of learners; minutes and outcome are (rows, events).
+
+    A missing event has 0 minutes and outcome NaN, which changes nothing.
+    """
+
+    starts: NDArray[np.int64]  # first row of each learner
+    minutes: Floats
+    outcome: Floats
+
+
+def _sequences(rows: PracticeRows) -> _Sequences:
+    order = np.lexsort((np.arange(rows.learner.size), rows.skill, rows.learner))
+    learner, skill = rows.learner[order], rows.skill[order]
+    is_first = (np.diff(learner, prepend=-1) != 0) | (np.diff(skill, prepend=-1) != 0)
+    row = np.cumsum(is_first) - 1
+    place = np.arange(order.size) - np.flatnonzero(is_first)[row]
+    keep = place < EVENTS_MAX
+    shape = (int(row[-1]) + 1, int(place[keep].max()) + 1)
+    minutes, outcome = np.zeros(shape), np.full(shape, np.nan)
+    minutes[row[keep], place[keep]] = rows.minutes[order][keep]
+    outcome[row[keep], place[keep]] = rows.outcome[order][keep]
+    starts = np.flatnonzero(np.diff(learner[is_first], prepend=-1) != 0)
+    return _Sequences(starts=starts, minutes=minutes, outcome=outcome)
+
+
+def _log_likelihood(sequences: _Sequences, parameters: MasteryParameters) -> float:
+    head_start, pace_step = learner_points()
+    prior = 1.0 / (1.0 + np.exp(-(parameters.prior_logit + parameters.prior_sd * head_start)))
+    pace = np.exp(parameters.pace_log + parameters.pace_sd * pace_step)
+    known = np.repeat(prior[None, :], len(sequences.minutes), axis=0)  # -> (rows, draws)
+    total = np.zeros_like(known)
+    for minutes, outcome in zip(sequences.minutes.T, sequences.outcome.T, strict=True):
+        known = 1.0 - (1.0 - known) * np.exp(-np.outer(minutes, pace))
+        judged = np.flatnonzero(~np.isnan(outcome))
+        share = outcome[judged, None]
+        if_known = (1.0 - parameters.slip) ** share * parameters.slip ** (1.0 - share)
+        if_not = parameters.guess**share * (1.0 - parameters.guess) ** (1.0 - share)
+        chance = known[judged] * if_known + (1.0 - known[judged]) * if_not
+        total[judged] += np.log(chance)
+        known[judged] = np.clip(known[judged] * if_known / chance, SMALLEST, 1.0 - SMALLEST)
+    by_learner = np.add.reduceat(total, sequences.starts, axis=0)  # -> (learners, draws)
+    top = by_learner.max(axis=1, keepdims=True)
+    return float((top[:, 0] + np.log(np.exp(by_learner - top).mean(axis=1))).sum())
+
+
+def _to_vector(p: MasteryParameters) -> Floats:
+    odds = [np.log(share / (1.0 - share)) for share in (p.guess, p.slip)]
+    return np.array([p.prior_logit, np.log(p.prior_sd), p.pace_log, np.log(p.pace_sd), *odds])
+
+
+def _from_vector(vector: Floats) -> MasteryParameters:
+    guess, slip = (1.0 / (1.0 + np.exp(-vector[4:]))).tolist()
+    return replace(
+        _START,
+        prior_logit=float(vector[0]),
+        prior_sd=float(np.exp(vector[1])),
+        pace_log=float(vector[2]),
+        pace_sd=float(np.exp(vector[3])),
+        guess=guess,
+        slip=slip,
+    )
