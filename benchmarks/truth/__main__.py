@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from benchmarks.report import Report, print_report, write_json
-from benchmarks.truth import adaptive, answers, churn, ltv, off_policy, path, price
+from benchmarks.truth import adaptive, answers, churn, ltv, memory, off_policy, path, price
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -22,6 +22,7 @@ class Name(Enum):
     ANSWERS = "answers"
     CHURN = "churn"
     LTV = "ltv"
+    MEMORY = "memory"
     OFF_POLICY = "off_policy"
     PATH = "path"
     PRICE = "price"
@@ -32,6 +33,7 @@ RUNS = {
     Name.ANSWERS: answers.measure,
     Name.CHURN: churn.measure,
     Name.LTV: ltv.measure,
+    Name.MEMORY: memory.measure,
     Name.OFF_POLICY: off_policy.measure,
     Name.PATH: path.measure,
     Name.PRICE: price.measure,
