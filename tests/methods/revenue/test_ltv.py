@@ -1,7 +1,9 @@
 """Values of customers: laws of every answer, the interval's size, and parameters that are checked when read."""
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from methods.revenue.ltv import (
+    MONTH_WEEKS,
     SLICE,
     LtvAnswer,
     LtvMethod,
@@ -21,9 +24,10 @@ from methods.revenue.ltv import (
     value_of_subscriptions,
 )
 from methods.revenue.ltv_parameters import LtvParameters, PurchaseParameters, parse_parameters
-from methods.revenue.purchases import Histories, PurchaseModel
+from methods.revenue.purchases import Histories, PurchaseModel, purchases_if_alive
 from methods.revenue.subscriptions import BILLING_DAYS, CohortHazard, Subscriptions, cohort_hazards
 
+PAGE = Path(__file__).parents[3] / "docs/methods/calculate_ltv.md"
 PARETO = PurchaseParameters(
     model=PurchaseModel.PARETO_NBD,
     theta=(0.553, 10.578, 0.606, 11.669),
@@ -219,3 +223,47 @@ def test_a_wrong_field_is_named(path: tuple[Any, ...], value: Any, named: str) -
 def test_two_tables_of_one_plan_are_refused() -> None:
     with pytest.raises(ValueError, match="twice"):
         parse_parameters(replace(PARAMETERS, cohorts=(COHORT, COHORT)).to_json())
+
+
+def test_the_page_s_examples_are_what_the_code_says() -> None:
+    section = PAGE.read_text().split("## Worked example")[1].split("## ")[0]
+    rows = re.findall(r"^\| ([^|]+?) \|[^|]*\| ([\d.]+)(?: to ([\d.]+))? \|$", section, re.MULTILINE)
+    said = [(name, [float(value) for value in values if value]) for name, *values in rows]
+    one = np.ones(1)
+    variances, nothing = np.diag((0.0074, 0.0064, 0.01, 0.01)), ((0.0,) * 3,) * 3
+    prepared = prepare_purchases(
+        replace(PARETO, covariance=tuple(map(tuple, variances.tolist())), value_covariance=nothing), 0.9
+    )
+    customer = Histories(
+        frequency=2 * one, recency_weeks=30.43 * one, observed_weeks=38.86 * one, valued=2 * one, mean_value=2000 * one
+    )
+    monthly = Subscriptions(
+        price=5_000 * one,
+        billing_days=BILLING_DAYS["MONTHLY"] * one,
+        renewal_days=10 * one,
+        renewal_known=np.array([True]),
+    )
+    hazards = cohort_hazards(replace(COHORT, hazards=(0.10, 0.05)), 14 * one, half_width(0.9))
+
+    bought = value_of_purchases(prepared, customer, 0.8 * one, months=12)
+    paid = value_of_subscriptions(monthly, hazards, 0.8 * one, months=2)
+
+    weeks = np.array([12 * MONTH_WEEKS])
+    if_alive = purchases_if_alive(prepared.model, prepared.points[:1], customer, weeks)
+    comes = np.exp(-hazards(np.array([[10.0, 10 + BILLING_DAYS["MONTHLY"]]])).value[0])
+    expected = [
+        ("chance to be alive", [bought.alive.value[0]]),
+        ("its interval", [bought.alive.lower[0], bought.alive.upper[0]]),
+        ("purchases if alive, 12 months", [if_alive[0, 0, 0]]),
+        ("purchases, 12 months", [bought.transactions.value[0]]),
+        ("value of a purchase", [bought.per_transaction.value[0] / 100]),
+        ("value of the customer", [bought.ltv.value[0] / 100]),
+        ("its interval", [bought.ltv.lower[0] / 100, bought.ltv.upper[0] / 100]),
+        ("chance of the first payment", [comes[0]]),
+        ("chance of the second payment", [comes[1]]),
+        ("value of the subscription", [paid.ltv.value[0] / 100]),
+    ]
+    assert [name for name, _ in said] == [name for name, _ in expected]
+    for (name, values), (_, computed) in zip(said, expected, strict=True):
+        digits = 4 if values[0] < 5 else 2
+        assert values == [round(float(value), digits) for value in computed], name
