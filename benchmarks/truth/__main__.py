@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from benchmarks.report import Report, print_report, write_json
-from benchmarks.truth import adaptive, answers, churn, ltv, memory, off_policy, path, price
+from benchmarks.truth import adaptive, answers, churn, ltv, memory, off_policy, passing, path, price
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -24,6 +24,7 @@ class Name(Enum):
     LTV = "ltv"
     MEMORY = "memory"
     OFF_POLICY = "off_policy"
+    PASS = "pass"
     PATH = "path"
     PRICE = "price"
 
@@ -35,6 +36,7 @@ RUNS = {
     Name.LTV: ltv.measure,
     Name.MEMORY: memory.measure,
     Name.OFF_POLICY: off_policy.measure,
+    Name.PASS: passing.measure,
     Name.PATH: path.measure,
     Name.PRICE: price.measure,
 }

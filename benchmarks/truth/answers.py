@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from benchmarks.report import Anchor, Report, describe_environment
+from benchmarks.truth.coverage import covered_tenths
 from methods.statistics.scores import auc, brier_score, calibration_error, log_loss
 from training.bands import chance_of
 from training.learning.knowledge import Answers, KnowledgeOptions, fit_knowledge, score_answers
@@ -19,7 +20,6 @@ from training.learning.knowledge import Answers, KnowledgeOptions, fit_knowledge
 PACKAGES = ("numpy", "pandas", "scikit-learn", "scipy")
 COLUMNS = ("user_id", "item_id", "skill_id", "correct")
 DAY_SECONDS = 86_400.0
-NORMAL_90 = 1.6449  # half-width of a 90 % interval in standard errors
 ANCHORS = {
     "auc": Anchor(at_least=0.785, source="goal on assist2009; Best-LR with decay 0.7776, StableKT 0.777"),
     "log_loss": Anchor(at_most=0.5245, source="assist2009: Best-LR with decay"),
@@ -64,7 +64,7 @@ def measure(folder: Path, seed: int = 0, options: KnowledgeOptions | None = None
             "constant.log_loss": log_loss(seen, np.full(len(seen), bank.base)),
             "held_out.log_loss": model.held_out_log_loss,
             "interval.width": float(np.mean([each.upper - each.lower for each in ends])),
-            "interval.covered": _covered(seen, np.array(ends)),
+            "interval.covered": covered_tenths(seen, np.array(ends)),
             "prior.item": model.prior.item,
             "prior.slope": model.prior.slope,
             "repeats": _repeats(test),
@@ -116,20 +116,6 @@ def _numbers(labels: "pd.Series[int]") -> NDArray[np.int64]:
     if not pd.api.types.is_integer_dtype(labels):
         raise ValueError("column user_id must hold whole numbers")
     return labels.to_numpy().astype(np.int64)
-
-
-def _covered(outcome: NDArray[np.float64], ends: NDArray[np.float64]) -> float:
-    """Share of the tenths of rows by prediction whose frequency lies within the mean interval there.
-
-    The frequency is itself drawn: its standard error is added to the interval's half-width, in squares.
-    """
-    inside = []
-    for part in np.array_split(np.argsort(ends[:, 0], kind="stable"), 10):
-        value, lower, upper = ends[part].mean(axis=0)
-        own = NORMAL_90 * np.sqrt(value * (1 - value) / len(part))
-        gap = outcome[part].mean() - value
-        inside.append(-np.hypot(value - lower, own) <= gap <= np.hypot(upper - value, own))
-    return float(np.mean(inside))
 
 
 def _repeats(answers: Answers) -> float:

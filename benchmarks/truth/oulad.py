@@ -1,4 +1,4 @@
-"""Open University learners: who withdraws from a course within 28 days of a landmark, every 14 days from day 14 to 196.
+"""Open University learners at landmarks of a course, and who withdraws within 28 days of one, days 14, 28, … 196.
 
 Reads OULAD's five tables without clicks (CSV or CSV.gz): studentInfo, studentRegistration, studentAssessment,
 assessments, courses. The last presentation is the test, without students seen in the others. Only what is known on the
@@ -6,13 +6,14 @@ landmark's day is looked at: work handed in by then and the published calendar o
 Source: Kuzilek, Hlosta and Zdrahal 2017, Sci Data 4:170171, CC BY 4.0.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from benchmarks.report import Anchor
 from benchmarks.truth.churn_data import ChurnData
+from benchmarks.truth.splits import split_last_cohort
 from methods.features import Feature, FeatureSchema, Kind
 
 TABLES = ("studentInfo", "studentRegistration", "studentAssessment", "assessments", "courses")
@@ -77,24 +78,27 @@ def find_oulad(folder: Path) -> dict[str, Path] | None:
 
 def read_oulad(paths: dict[str, Path]) -> ChurnData:
     """One row for each learner of a course at each landmark, with the split by presentation."""
-    tables = {name: pd.read_csv(path) for name, path in paths.items()}
-    learners, work, calendar = _learners(tables), _work(tables), tables["assessments"].dropna(subset=["date"])
-    table = pd.concat([_at(day, learners, work, calendar) for day in LANDMARKS], ignore_index=True)
-    modules = tuple(sorted(table["code_module"].unique()))
-    last = table["code_presentation"].max()
-    train = (table["code_presentation"] != last).to_numpy()
-    test = ~train & ~table["id_student"].isin(table["id_student"][train].unique()).to_numpy()
+    table = read_landmarks(paths, LANDMARKS)
+    train, test = split_last_cohort(table["code_presentation"].to_numpy().astype(str), table["id_student"].to_numpy())
     return ChurnData(
-        name=f"oulad, {train.sum():,} person-periods before {last}, {test.sum():,} in it",
+        name=f"oulad, {train.size:,} person-periods before {table['code_presentation'].max()}, {test.size:,} in it",
         table=table,
-        schema=_schema(modules),
-        splits=[(np.flatnonzero(train), np.flatnonzero(test))],
+        schema=schema_of_courses(table),
+        splits=[(train, test)],
         anchors=ANCHORS,
     )
 
 
-def _schema(modules: tuple[str, ...]) -> FeatureSchema:
+def read_landmarks(paths: dict[str, Path], days: Iterable[int]) -> pd.DataFrame:
+    """Everybody who is still registered at each landmark, with what is known of them by then."""
+    tables = {name: pd.read_csv(path) for name, path in paths.items()}
+    learners, work, calendar = _learners(tables), _work(tables), tables["assessments"].dropna(subset=["date"])
+    return pd.concat([_at(day, learners, work, calendar) for day in days], ignore_index=True)
+
+
+def schema_of_courses(table: pd.DataFrame) -> FeatureSchema:
     """The features, with the course codes found in the data."""
+    modules = tuple(sorted(table["code_module"].unique()))
     return FeatureSchema(
         message="oulad",
         features=(
