@@ -24,7 +24,7 @@ class Name(Enum):
     LTV = "ltv"
     MEMORY = "memory"
     OFF_POLICY = "off_policy"
-    PASS = "pass"
+    PASSING = "pass"
     PATH = "path"
     PRICE = "price"
 
@@ -36,7 +36,7 @@ RUNS = {
     Name.LTV: ltv.measure,
     Name.MEMORY: memory.measure,
     Name.OFF_POLICY: off_policy.measure,
-    Name.PASS: passing.measure,
+    Name.PASSING: passing.measure,
     Name.PATH: path.measure,
     Name.PRICE: price.measure,
 }
