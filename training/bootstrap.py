@@ -1,13 +1,14 @@
 """`python -m training.bootstrap`: whatever a first start lacks, and nothing else; what `make serve` runs first.
 
-A registry whose folder was moved is told its new place. A model without a champion is fitted, on a simulated platform
-where there is no mart. Where nothing is missing this ends in a tenth of a second: neither MLflow nor pandas is imported
-before.
+A registry whose folder was moved is told its new place. A model without a champion is fitted; where there is neither
+mart nor any champion, on a simulated platform. Where nothing is missing this ends in a tenth of a second: neither
+MLflow nor pandas is imported before.
 """
 
 import argparse
 import os
 import sqlite3
+import sys
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
@@ -29,13 +30,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     follow_moved_folder(registry_uri(os.environ))
     if chosen.only_paths or is_complete(registry_uri(os.environ)):
         return 0
+    has_champion = champions(registry_uri(os.environ))
+    has_mart = (chosen.mart / "mart.json").exists()
+    if has_champion and not has_mart:
+        # Somebody's own data were collected elsewhere: a model of simulated people must not join theirs unasked.
+        lacking = ", ".join(model for model in MODELS if model not in has_champion)
+        sys.stderr.write(f"no champion of {lacking}, no mart in {chosen.mart}: collect data, then fit MODEL\n")
+        return 0
     from training.__main__ import app  # brings pandas, xgboost and MLflow, two seconds that a second start saves
 
-    if not (chosen.mart / "mart.json").exists():
+    if not has_mart:
         simulate = ["data", "simulate", "--users", str(chosen.users), "--mart", str(chosen.mart)]
         if code := app(simulate, standalone_mode=False):
             return int(code)
-    has_champion = champions(registry_uri(os.environ))
     for model in MODELS:
         if model in has_champion:
             continue

@@ -46,9 +46,15 @@ def save_model(
 
 
 def signature_of(schema: FeatureSchema) -> Any:
-    """The request's fields as MLflow's signature, each optional; money in minor units, times in days from as-of."""
+    """The request's fields as MLflow's signature, each optional; money in minor units, times in days from as-of.
+
+    A version without fields reads a request as a whole: one message, as JSON.
+    """
     from mlflow.models import ModelSignature
     from mlflow.types.schema import ColSpec, Schema
 
+    if not schema.features:  # such a version reads its request as a whole
+        whole = Schema([ColSpec("string", "request")])
+        return ModelSignature(inputs=whole, outputs=Schema([ColSpec("string", "response")]))
     inputs: list[Any] = [ColSpec(_TYPES[feature.kind], feature.name, required=False) for feature in schema.features]
     return ModelSignature(inputs=Schema(inputs), outputs=Schema([ColSpec("double", "margin")]))

@@ -214,12 +214,16 @@ def _log_model(registry: Registry, folder: Path, model: str, run_id: str) -> str
 
 
 def _input_example(folder: Path) -> dict[str, Any] | None:
-    """Features of the first golden request, for people who read the version in MLflow."""
+    """Features of the first golden request, or the whole of it, for people who read the version in MLflow."""
     path = folder / "golden.json"
     if not path.is_file():
         return None
     cases = json.loads(path.read_bytes())["cases"]
-    features = cases[0]["request"].get("features") if cases else None
+    if not cases:
+        return None
+    if not parse_manifest((folder / MANIFEST_NAME).read_bytes()).features["features"]:
+        return {"request": json.dumps(cases[0]["request"])}
+    features = cases[0]["request"].get("features")
     return features if isinstance(features, dict) and features else None
 
 

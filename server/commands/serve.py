@@ -18,7 +18,7 @@ from server.preflight import check_bind, free_address, locked
 from server.settings import Settings, load_settings
 from server.supervisor import supervise
 
-PATIENCE_SECONDS = 20.0  # control needs about 5 s to load MLflow; later the first words come without a version
+PATIENCE_SECONDS = 60.0  # a first start tries its versions for some 5 s, on a busy machine 30; then words without one
 
 
 def serve(environ: Mapping[str, str], say: Callable[[str], None]) -> int:

@@ -20,14 +20,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 import structlog
-from google.protobuf.descriptor import ServiceDescriptor
 
 from methods.features import FeatureSchema, schema_of
-from paedsresus.ml.v1 import common_pb2, revenue_pb2
+from server.catalogue import KINDS
 from server.control.artifacts import Cache, FetchError, Refusal, RefusalCode
 from server.control.follow import AliasMove, Follower, View, utc_now
 from server.control.internal import SOCKET_NAME, InternalService, serve_internal
-from server.control.probe import ANSWERERS, DRIFT_FACTOR, Limits, probe_folder
+from server.control.probe import DRIFT_FACTOR, Limits, probe_folder
 from server.control.registry import PREVIOUS, QUIET_SECONDS, MlflowRegistry, RegistryAway, RegistryReader, RegistryState
 from server.control.store import Store, StoreError
 from server.logs import configure_logs
@@ -40,19 +39,12 @@ from server.slots import Role, Slots, State, control_slot, slot_count
 BEAT_SECONDS = 0.25
 TICK_SECONDS = 0.1
 STALE_SECONDS = 3.0  # a process silent for that long is not waited for; the supervisor will see to it
-_SERVICES: tuple[ServiceDescriptor, ...] = tuple(revenue_pb2.DESCRIPTOR.services_by_name.values())
+_NO_FIELDS = FeatureSchema(message="", features=())
 
 
-def offered_schemas(services: tuple[ServiceDescriptor, ...] = _SERVICES) -> dict[str, FeatureSchema]:
-    """What requests offer to each model that this release serves: the features of the first method that asks it."""
-    schemas: dict[str, FeatureSchema] = {}
-    for service in services:
-        for method in service.methods:
-            features = method.input_type.fields_by_name.get("features")
-            for model in method.GetOptions().Extensions[common_pb2.model]:
-                if features is not None and features.message_type is not None and model in ANSWERERS:
-                    schemas.setdefault(model, schema_of(features.message_type))
-    return schemas
+def offered_schemas() -> dict[str, FeatureSchema]:
+    """What requests offer to each model that this release serves; no fields to one that reads them as a whole."""
+    return {model: _NO_FIELDS if kind.features is None else schema_of(kind.features) for model, kind in KINDS.items()}
 
 
 def live_processes(slots: Slots, own: int) -> dict[int, int]:

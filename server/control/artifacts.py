@@ -34,7 +34,8 @@ from methods.manifest import (
     parse_manifest,
 )
 
-REQUIRED_FILES = ("model.onnx", "parameters.json", "golden.json")
+REQUIRED_FILES = ("parameters.json", "golden.json")
+GRAPH_FILE = "model.onnx"  # needed too where requests offer fields; a version that reads them as a whole has none
 FILES_MAX = 80  # MLflow's own files included; the manifest allows 64
 FOLDER_BYTES_MAX = 1 << 30  # the largest model planned has 60 MB; a disk must not be filled by one version
 _TOO_LARGE = f"more than {FILES_MAX} files or {FOLDER_BYTES_MAX} bytes; a version must stay below both"
@@ -214,7 +215,7 @@ def verify_folder(folder: Path, wanted: Wanted) -> Refusal | None:
     if isinstance(manifest, Refusal):
         return manifest
     return (
-        _check_files(folder, present, manifest)
+        _check_files(folder, present, manifest, wanted.schema)
         or _check_model(manifest, wanted)
         or check_features(manifest, wanted.schema)
     )
@@ -303,8 +304,9 @@ def _read_manifest(folder: Path, present: set[str], wanted: Wanted) -> Manifest 
         return _refuse(RefusalCode.MANIFEST_INVALID, str(wrong))
 
 
-def _check_files(folder: Path, present: set[str], manifest: Manifest) -> Refusal | None:
-    for name in (*REQUIRED_FILES, *sorted(manifest.files)):
+def _check_files(folder: Path, present: set[str], manifest: Manifest, offered: FeatureSchema) -> Refusal | None:
+    required = (GRAPH_FILE, *REQUIRED_FILES) if offered.features else REQUIRED_FILES
+    for name in (*required, *sorted(manifest.files)):
         if name not in manifest.files or name not in present:
             where = "download" if name in manifest.files else MANIFEST_NAME
             return _refuse(RefusalCode.MISSING_FILE, f"{name} is missing in the {where}; export the version again")

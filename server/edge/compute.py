@@ -33,7 +33,7 @@ from server.ranks import COMPUTE, take_rank
 from server.serving.answering import VersionFailed
 from server.serving.deployments import Live
 from server.serving.follow import Follower
-from server.serving.heavy import ComputeQueue, contributions, find_version
+from server.serving.heavy import ComputeQueue, contributions, find_version, load_libraries
 from server.serving.identity import request_ids
 from server.serving.load import load_version
 from server.serving.whole import solve_job
@@ -58,11 +58,12 @@ class Compute:
         self.control = ControlLine(
             open_line(state_dir / "control.sock"), default_seconds=settings.default_deadline_seconds
         )
+        self.loader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="load")
         self.follower = Follower(
             state_dir,
             Live(),
             functools.partial(load_version, state_dir=state_dir, kinds=COMPUTED),
-            executor=ThreadPoolExecutor(max_workers=1, thread_name_prefix="load"),
+            executor=self.loader,
             log=self.log,
         )
         self.metrics = Metrics(
@@ -84,6 +85,7 @@ class Compute:
         socket = self.settings.state_dir / "heavy.sock"
         server = open_socket(socket, {CONTRIBUTIONS: self.contributions, SOLVE: self.solve})
         tasks = [asyncio.create_task(self._beat())]
+        preloading = asyncio.get_running_loop().run_in_executor(self.loader, load_libraries)
         await self.follower.catch_up()
         await server.start()
         socket.chmod(0o600)
@@ -98,6 +100,7 @@ class Compute:
         done, _ = await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
         self.slots.set_state(self.place.slot, State.DRAINING)
         await server.stop(self.settings.drain_seconds / 2)
+        preloading.cancel()
         for task in (waiting, *tasks):
             task.cancel()
         await asyncio.gather(waiting, *tasks, return_exceptions=True)

@@ -1,8 +1,9 @@
 """Which services grpc.health.v1 should call SERVING: the rules, from what is built and what is live.
 
 A service serves when every method that is built and enabled there has a live version or a documented prior; one with no
-built method does not, and one that only tells how things are does not count as one. The whole serves when every service
-with a built method does and at least one model is live.
+built method does not, and one that only tells how things are does not count as one. The whole, which clients and
+balancers watch, serves as soon as one model can answer: a model that nobody has trained yet, or that was switched off,
+must not take the others from their callers.
 Pure. Not here: the wire (edge/health.py); the health that a person reads (status.py).
 """
 
@@ -31,8 +32,7 @@ def serving_services(
     for service, methods in asked.items():
         enabled = [model for method in methods for model in method.models if _switch(routes, model) is not Switch.OFF]
         services[service] = bool(enabled) and all(_can_answer(routes, model, priors) for model in enabled)
-    has_live = any(route.champion is not None for route in routes.by_model.values())
-    services[WHOLE] = has_live and all(services[service] for service in asked)
+    services[WHOLE] = any(_can_answer(routes, model, frozenset()) for model in routes.by_model)
     return services
 
 

@@ -52,6 +52,11 @@ def open_explainer(artifact: Artifact, load: Load) -> Explainer:
     return Explainer(booster=booster, columns=columns)
 
 
+def load_libraries() -> None:
+    """Import what explanations need, before the first version asks for it: a swap waits for every process."""
+    import xgboost  # noqa: F401
+
+
 def contributions(
     deployment: Deployment[Explainer], rows: Sequence[Sequence[float | None]]
 ) -> tuple[float, list[list[float]]]:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.artifacts import write_churn_artifact
-from training.bootstrap import is_complete, main
+from tests.fakes.artifacts import churn_schema, write_artifact, write_churn_artifact
+from training.bootstrap import champions, is_complete, main
+from training.models import MODELS
 from training.register import RunRecord, record_run, register_version
 from training.registry import open_registry
 
@@ -33,13 +34,32 @@ def test_a_file_without_tables_lacks_everything(tmp_path: Path) -> None:
     assert not is_complete(f"sqlite:///{file}")
 
 
-def test_a_registered_champion_is_all_that_a_start_needs(tmp_path: Path) -> None:
+def test_a_champion_of_every_model_is_all_that_a_start_needs(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlruns/mlflow.db"
+    registry = open_registry(uri)
+    for model in MODELS:
+        assert not is_complete(uri)
+        write_artifact(tmp_path / model, {"card.md": b""}, churn_schema(), changes={"model": model})
+        register_version(registry, tmp_path / model, run_id=record_run(registry, RunRecord(name="first")))
+
+    assert is_complete(uri)
+    assert champions(uri) == set(MODELS)
+
+
+def test_no_simulated_model_joins_a_registry_whose_data_lie_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
     registry = open_registry(uri)
     write_churn_artifact(tmp_path / "artifact")
     register_version(registry, tmp_path / "artifact", run_id=record_run(registry, RunRecord(name="first")))
+    monkeypatch.setenv("PAEDSRESUS_REGISTRY_URI", uri)
 
-    assert is_complete(uri)
+    assert main(["--mart", str(tmp_path / "mart")]) == 0
+
+    assert champions(uri) == {"churn"}
+    assert not (tmp_path / "mart").exists()
+    assert "difficulty" in capsys.readouterr().err
 
 
 def test_a_start_in_another_folder_finds_the_versions_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,7 +69,7 @@ def test_a_start_in_another_folder_finds_the_versions_there(tmp_path: Path, monk
     shutil.copytree(tmp_path / "first", tmp_path / "second")
     monkeypatch.setenv("PAEDSRESUS_REGISTRY_URI", f"sqlite:///{tmp_path}/second/mlflow.db")
 
-    assert main([]) == 0
+    assert main(["--mart", str(tmp_path / "mart")]) == 0
 
     with closing(sqlite3.connect(tmp_path / "second/mlflow.db")) as database:
         (place,) = database.execute("select storage_location from model_versions").fetchone()

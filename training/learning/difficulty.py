@@ -8,6 +8,7 @@ Efron and Morris 1975 (spread of the prior from the data).
 Not here: what is done with the parameters (methods/learning/item_response.py).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -163,10 +164,16 @@ def first_answers(answers: Answers) -> Answers:
 
 def predicted_loss(answers: Answers, parameters: DifficultyParameters) -> float:
     """Mean log loss of each answer as foretold from the subject's earlier ones, in nats: states folded as served."""
+    return float(predicted_losses(answers, parameters)[1].mean()) if answers.day.size else 0.0
+
+
+def predicted_losses(answers: Answers, parameters: DifficultyParameters) -> tuple[Answers, Floats]:
+    """The answers by subject and time, and the log loss of each, in nats, foretold from the subject's earlier ones."""
     order = np.lexsort((answers.day, answers.subject))
     ordered = answers.take(order)
     items = [parameters.items.get(name, parameters.average) for name in answers.item_ids]
-    loss, state, before, last = 0.0, Ability(), -1, 0.0
+    losses: list[float] = []
+    state, before, last = Ability(), -1, 0.0
     rows = zip(
         ordered.subject.tolist(), ordered.item.tolist(), ordered.correct.tolist(), ordered.day.tolist(), strict=True
     )
@@ -177,10 +184,10 @@ def predicted_loss(answers: Answers, parameters: DifficultyParameters) -> float:
         aged = age_ability(state, day - last, parameters)
         error = float(np.hypot(aged.standard_error, difficulty_error(item, parameters.difficulty_sd)))
         chance = logistic(damped_slope(item.discrimination, error) * (aged.mean - item.difficulty_logit))
-        loss -= np.log(max(chance if correct else 1.0 - chance, SMALLEST_PREDICTED))
+        losses.append(-math.log(max(chance if correct else 1.0 - chance, SMALLEST_PREDICTED)))
         state = fold_ability(aged, ItemAnswer(item=item, score=correct), 0.0, parameters)
         last = day
-    return float(loss) / max(1, ordered.day.size)
+    return ordered, np.array(losses)
 
 
 def _maximise(right: csr_array, wrong: csr_array, options: DifficultyOptions) -> tuple[_Items, int, float]:

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import pytest
 
+from server.catalogue import KINDS
 from server.control.__main__ import control_gauges, live_processes, offered_schemas
 from server.control.follow import RegistryView, View
 from server.control.registry import RegistryState
@@ -140,11 +141,12 @@ def _sockets(pid: int) -> set[str]:
     return {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()}
 
 
-def test_requests_offer_every_feature_of_the_first_method_that_asks_a_model() -> None:
+def test_requests_offer_their_features_to_each_model_that_is_served() -> None:
     schemas = offered_schemas()
 
-    assert set(schemas) == {"churn"}
+    assert set(schemas) == set(KINDS)
     assert "tenure_days" in schemas["churn"].names
+    assert schemas["difficulty"].names == ()
 
 
 def test_only_processes_that_move_and_take_requests_are_waited_for(tmp_path: Path) -> None:

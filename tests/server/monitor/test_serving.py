@@ -30,6 +30,16 @@ def test_a_service_serves_when_its_models_are_live_and_one_without_methods_does_
     assert {name for name, is_serving in services.items() if is_serving} == {WHOLE, REVENUE}
 
 
+def test_a_built_method_without_a_version_leaves_the_whole_to_those_that_have_one(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.serve(desk.load(7))
+    learning = "paedsresus.ml.v1.LearningService"
+
+    services = serving_services(CONTRACT, {*BUILT, f"/{learning}/AdjustDifficulty"}, desk.live.routes)
+
+    assert (services[WHOLE], services[REVENUE], services[learning]) == (True, True, False)
+
+
 @pytest.mark.parametrize("switch", [Switch.OFF, Switch.FALLBACK_ONLY])
 def test_a_switched_model_does_not_serve(tmp_path: Path, switch: Switch) -> None:
     desk = Desk(tmp_path)
