@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from methods.revenue.churn import ChurnParameters
+from methods.revenue.churn import parse_parameters as parse_churn
 from methods.revenue.purchases import PurchaseModel
-from methods.revenue.subscriptions import CohortHazard
+from methods.revenue.subscriptions import CHURN_PERIOD_DAYS, CohortHazard
 
 Matrix = tuple[tuple[float, ...], ...]
 
@@ -44,12 +46,14 @@ class LtvParameters:
         purchases: single purchases; None when none were fitted, and then they have no value here.
         cohorts: one life table a plan; none for a plan nobody had.
         margin_rate: share of what is paid that stays, where the request does not say it.
+        churn: the churn model whose chances of leaving are read back into curves; None: the plan's course is scaled.
         level: probability that an interval is meant to hold.
     """
 
     purchases: PurchaseParameters | None
     cohorts: tuple[CohortHazard, ...]
     margin_rate: float
+    churn: ChurnParameters | None = None
     level: float = 0.9
 
     def cohort(self, plan: str) -> CohortHazard | None:
@@ -62,6 +66,7 @@ class LtvParameters:
         return {
             "level": self.level,
             "margin_rate": self.margin_rate,
+            "churn": None if self.churn is None else self.churn.to_json(),
             "purchases": None
             if bought is None
             else {
@@ -106,12 +111,25 @@ def parse_parameters(value: Any) -> LtvParameters:
         purchases=None if bought is None else _parse_purchases(_object("purchases", bought)),
         cohorts=tuple(_parse_cohort(f"cohorts[{index}]", each) for index, each in enumerate(cohorts)),
         margin_rate=margin_rate,
+        churn=_parse_churn(table.get("churn")),
         level=level,
     )
     plans = [each.plan for each in parameters.cohorts]
     if len(set(plans)) != len(plans):
         raise ValueError("cohorts: a plan stands there twice")
     return parameters
+
+
+def _parse_churn(value: Any) -> ChurnParameters | None:
+    if value is None:
+        return None
+    try:
+        churn = parse_churn(value)
+    except ValueError as cause:
+        raise ValueError(f"churn.{cause}") from cause
+    if churn.period_days != CHURN_PERIOD_DAYS:
+        raise ValueError(f"churn.period_days: must be {CHURN_PERIOD_DAYS}, the time of churn_probability_28d")
+    return churn
 
 
 def _parse_purchases(table: Mapping[str, Any]) -> PurchaseParameters:

@@ -127,6 +127,25 @@ def churn_hazards(probability_28d: NDArray[np.float64], churn: ChurnParameters) 
     return hazards
 
 
+def scaled_hazards(hazards: Hazards, probability_28d: NDArray[np.float64]) -> Hazards:
+    """Hazards bent in proportion, so that each subscriber's chance of leaving within 28 days is the one known.
+
+    For a version without a churn model: his own level, the plan's course (proportional hazards, Cox 1972).
+
+    Args:
+        hazards: of the plan, for n subscribers.
+        probability_28d: (n,) in [0, 1].
+    """
+    base = hazards(np.full((len(probability_28d), 1), float(CHURN_PERIOD_DAYS))).value
+    factor = -np.log1p(-np.clip(probability_28d, SURE, 1 - SURE))[:, None] / base
+
+    def scaled(days: NDArray[np.float64]) -> Bounded:
+        plan = hazards(days)
+        return Bounded(value=plan.value * factor, lower=plan.lower * factor, upper=plan.upper * factor)
+
+    return scaled
+
+
 def score_of_chance(probability_28d: NDArray[np.float64], churn: ChurnParameters) -> NDArray[np.float64]:
     """The churn model's raw score at which it says this chance of leaving in the first period; (n,) -> (n,).
 

@@ -15,6 +15,7 @@ from methods.revenue.subscriptions import (
     churn_hazards,
     cohort_hazards,
     expected_payments,
+    scaled_hazards,
     score_of_chance,
 )
 
@@ -119,6 +120,17 @@ def test_a_plan_s_hazard_starts_at_the_tenure_reached() -> None:
     np.testing.assert_allclose(hazard.value[:, 0], [0.15, 0.1])
     sd = np.sqrt([0.0025, 0.001])  # half of each period's variance; the last one's goes on
     np.testing.assert_allclose(np.log(hazard.upper / hazard.value)[:, 0], 1.64 * sd / [0.15, 0.1])
+
+
+@given(chance=st.floats(1e-6, 0.999), tenure=st.floats(0, 200))
+def test_scaled_hazards_give_the_known_chance_and_keep_the_plan_s_course(chance: float, tenure: float) -> None:
+    plan = cohort_hazards(COHORT, np.array([tenure]), 1.64)
+    days = np.array([[28.0, 56.0, 300.0]])
+
+    own = scaled_hazards(plan, np.array([chance]))(days)
+
+    assert -np.expm1(-own.value[0, 0]) == pytest.approx(chance, rel=1e-9)
+    np.testing.assert_allclose(own.value / own.value[0, 0], plan(days).value / plan(days).value[0, 0])
 
 
 def test_a_churn_model_of_other_periods_is_refused() -> None:
