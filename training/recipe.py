@@ -120,7 +120,7 @@ def fit_recipe(
         folder = Path(scratch, "artifact")
         write_artifact(folder, recipe.model, NO_FIELDS, provenance, files)
         progress("registering the version")
-        run_id = record_run(registry, _record(recipe, fitted, mart, seed, folder / "card.md"))
+        run_id = record_run(registry, _record(recipe, fitted, mart, seed, folder / "card.md", now))
         registration = register_version(
             registry,
             folder,
@@ -157,9 +157,10 @@ def _card(model: str, fitted: Fitted, mart: Mart, now: datetime) -> str:
     )
 
 
-def _record(recipe: Recipe, fitted: Fitted, mart: Mart, seed: int, card: Path) -> RunRecord:
+def _record(recipe: Recipe, fitted: Fitted, mart: Mart, seed: int, card: Path, now: datetime) -> RunRecord:
     return RunRecord(
         name=f"fit {recipe.model}",
+        began=now,
         params={"seed": str(seed)},
         metrics={
             f"{who.replace(' ', '_')}.{name}": float(value)

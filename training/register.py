@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from training.registry import Registry, RegistryError
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 TRAFFIC_PREFIX = "traffic."
 STATE_TAG, SHARE_TAG = "serving.state", "serving.share"
+_SOURCE_TAGS = {"mlflow.source.name": "python -m training fit", "mlflow.source.type": "LOCAL"}
 GATE_TAG, GATE_REASONS_TAG = "gate.verdict", "gate.reasons"
 BARRED_STATES = frozenset({"refused", "rolled_back", "suspended", "quarantined"})
 
@@ -48,9 +50,13 @@ class Registration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """What a training run leaves in MLflow beside the version; files by the folder they go to ("" is the top)."""
+    """What a training run leaves in MLflow beside the version; files by the folder they go to ("" is the top).
+
+    `began` is when it began, aware UTC, None for just now; tags `data.version` and `data.source` become its dataset.
+    """
 
     name: str
+    began: datetime | None = None
     params: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -60,7 +66,13 @@ class RunRecord:
 def record_run(registry: Registry, record: RunRecord) -> str:
     """Log one finished run; its id."""
     client = registry.client
-    run_id = str(client.create_run(registry.experiment_id, run_name=record.name, tags=dict(record.tags)).info.run_id)
+    began = None if record.began is None else int(record.began.timestamp() * 1_000)
+    run = client.create_run(
+        registry.experiment_id, start_time=began, run_name=record.name, tags={**_SOURCE_TAGS, **record.tags}
+    )
+    run_id = str(run.info.run_id)
+    if "data.version" in record.tags:
+        client.log_inputs(run_id, datasets=[_dataset(record.tags)])
     for key, value in record.params.items():
         client.log_param(run_id, key, value)
     for key, number in record.metrics.items():
@@ -69,6 +81,15 @@ def record_run(registry: Registry, record: RunRecord) -> str:
         client.log_artifact(run_id, str(path), place or None)
     client.set_terminated(run_id)
     return run_id
+
+
+def _dataset(tags: Mapping[str, str]) -> Any:
+    """The data of a run as MLflow shows them: where from, and as much of the digest as it keeps."""
+    from mlflow.entities import Dataset, DatasetInput
+
+    source = tags.get("data.source", "mart")
+    dataset = Dataset(name="mart", digest=tags["data.version"][:36], source_type="mart", source=source)
+    return DatasetInput(dataset=dataset)
 
 
 def register_version(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -205,3 +206,16 @@ def test_training_and_serving_meet_at_one_setting() -> None:
     assert registry_uri({}) == "sqlite:///mlruns/mlflow.db"
     assert registry_uri({"PAEDSRESUS_REGISTRY_URI": "http://registry:5000"}) == "http://registry:5000"
     assert uri_of(Path("/x")) == "sqlite:////x/mlflow.db"
+
+
+def test_a_run_names_its_data_when_it_began_and_what_made_it(registry: Registry) -> None:
+    began = datetime(2026, 1, 1, tzinfo=UTC)
+    tags = {"data.version": "ab" * 32, "data.source": "folder of tests"}
+
+    run_id = record_run(registry, RunRecord(name="fit", began=began, tags=tags))
+
+    run = registry.client.get_run(run_id)
+    (logged,) = run.inputs.dataset_inputs
+    assert (logged.dataset.digest, logged.dataset.source) == ("ab" * 18, "folder of tests")
+    assert run.info.start_time == began.timestamp() * 1_000
+    assert run.data.tags["mlflow.source.name"] == "python -m training fit"

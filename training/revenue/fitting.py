@@ -114,7 +114,7 @@ def fit_and_register(
         pictures = _write(Path(scratch, "plots"), draw_plots(judgement.outcome, curves))
         progress("registering the version")
         logged = [(picture, "plots") for picture in pictures]
-        record = _record(judgement, options, mart, seed, [*logged, (folder / "card.md", "")])
+        record = _record(judgement, options, mart, seed, [*logged, (folder / "card.md", "")], now)
         run_id = record_run(registry, record)
         verdict = Verdict(passed=not judgement.failures, reasons=judgement.failures)
         description = (
@@ -160,7 +160,7 @@ def describe(judgement: Judgement, mart: Mart, provenance: Provenance) -> Card:
 
 
 def _record(
-    judgement: Judgement, options: ChurnOptions, mart: Mart, seed: int, files: list[tuple[Path, str]]
+    judgement: Judgement, options: ChurnOptions, mart: Mart, seed: int, files: list[tuple[Path, str]], now: datetime
 ) -> RunRecord:
     """What MLflow keeps of the run."""
     model = judgement.model
@@ -177,6 +177,7 @@ def _record(
         metrics["champion.log_loss_saved"] = judgement.against_champion.value
     return RunRecord(
         name="fit churn",
+        began=now,
         params={
             **{name: str(value) for name, value in asdict(options).items()},
             "seed": str(seed),
