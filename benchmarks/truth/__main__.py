@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from benchmarks.report import Report, print_report, write_json
-from benchmarks.truth import adaptive, answers, churn, ltv, memory, off_policy, passing, path, price
+from benchmarks.truth import adaptive, answers, churn, ltv, memory, off_policy, passing, path, payments, price
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -26,6 +26,7 @@ class Name(Enum):
     OFF_POLICY = "off_policy"
     PASSING = "pass"
     PATH = "path"
+    PAYMENTS = "payments"
     PRICE = "price"
 
 
@@ -38,6 +39,7 @@ RUNS = {
     Name.OFF_POLICY: off_policy.measure,
     Name.PASSING: passing.measure,
     Name.PATH: path.measure,
+    Name.PAYMENTS: payments.measure,
     Name.PRICE: price.measure,
 }
 
