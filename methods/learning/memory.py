@@ -13,7 +13,7 @@ fitted (training/learning/schedule.py).
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,6 +142,15 @@ class Reviews:
     score: Floats
     easiness: Floats
     learner_logit: Floats
+
+
+class SkillAnswer(NamedTuple):
+    """One judged answer of a learner: the skill's row (None: of another skill), day, score in [0, 1], and the item."""
+
+    skill: int | None
+    day: float
+    score: float
+    item_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,6 +282,42 @@ def fold(states: MemoryStates, reviews: Reviews, parameters: MemoryParameters) -
         recent=states.recent + RECENT_RATE * (score - states.recent),
         day=np.where(is_first, reviews.day, np.maximum(states.day, reviews.day)),
     )
+
+
+def fold_history(
+    states: MemoryStates, answers: Sequence[SkillAnswer], learner: tuple[float, float], parameters: MemoryParameters
+) -> MemoryStates:
+    """The states of one learner after a history in many skills.
+
+    Args:
+        states: (n,) skills of the learner.
+        answers: judged answers, oldest first, later than the states of their skills; those of other skills count for
+            the learner's share alone.
+        learner: judged answers in all skills before these, and how many of them were right.
+        parameters: the version's.
+    """
+    count, correct = learner
+    rounds: list[dict[int, tuple[SkillAnswer, float]]] = []  # the k-th answer of every skill, folded together
+    depth = [0] * states.day.size
+    for answer in answers:
+        if answer.skill is not None:
+            logit = float(smoothed_logit(np.array([correct]), np.array([count]), parameters)[0])
+            if depth[answer.skill] == len(rounds):
+                rounds.append({})
+            rounds[depth[answer.skill]][answer.skill] = (answer, logit)
+            depth[answer.skill] += 1
+        count, correct = count + 1.0, correct + answer.score
+    for turn in rounds:
+        rows = np.array(sorted(turn), dtype=np.int64)
+        asked = [turn[row] for row in rows.tolist()]
+        reviews = Reviews(
+            day=np.array([answer.day for answer, _ in asked]),
+            score=np.array([answer.score for answer, _ in asked]),
+            easiness=np.array([parameters.item_easiness.get(answer.item_id, 0.0) for answer, _ in asked]),
+            learner_logit=np.array([logit for _, logit in asked]),
+        )
+        states = states.put(rows, fold(states.take(rows), reviews, parameters))
+    return states
 
 
 def practise(states: MemoryStates, day: Floats | float, parameters: MemoryParameters) -> MemoryStates:

@@ -12,8 +12,10 @@ from methods.learning.memory import (
     MemoryParameters,
     MemoryStates,
     Reviews,
+    SkillAnswer,
     days_until,
     fold,
+    fold_history,
     log_spread,
     new_states,
     parse_parameters,
@@ -21,6 +23,7 @@ from methods.learning.memory import (
     recall_after,
     recall_at,
     right_chance,
+    smoothed_logit,
     stability_interval,
 )
 
@@ -247,3 +250,50 @@ def test_parameters_survive_their_json() -> None:
 def test_a_bad_field_is_named(change: dict[str, object], named: str) -> None:
     with pytest.raises(ValueError, match=rf"^{re.escape(named)}: "):
         parse_parameters(PRIOR.to_json() | change)
+
+
+def test_a_history_in_many_skills_is_folded_skill_by_skill_with_the_learners_share() -> None:
+    version = MemoryParameters(item_easiness={"hard": -1.0})
+    history = [
+        SkillAnswer(0, 0.0, 1.0, "easy"),
+        SkillAnswer(None, 1.0, 0.0),
+        SkillAnswer(1, 2.0, 0.0, "hard"),
+        SkillAnswer(0, 9.0, 1.0, "hard"),
+    ]
+
+    folded = fold_history(new_states(np.array([KNOWLEDGE, PSYCHOMOTOR]), version), history, (4.0, 3.0), version)
+
+    before = [(4.0, 3.0), (6.0, 4.0), (7.0, 4.0)]  # the learner's answers and right ones before each
+    logits = [smoothed_logit(np.array([right]), np.array([count]), version) for count, right in before]
+    expected = []
+    for kind, rows in ((KNOWLEDGE, [(history[0], 0), (history[3], 2)]), (PSYCHOMOTOR, [(history[2], 1)])):
+        state = new_states(np.array([kind]), version)
+        for answer, place in rows:
+            asked = Reviews(
+                day=np.array([answer.day]),
+                score=np.array([answer.score]),
+                easiness=np.array([version.item_easiness.get(answer.item_id, 0.0)]),
+                learner_logit=logits[place],
+            )
+            state = fold(state, asked, version)
+        expected.append(float(state.stability_days[0]))
+    np.testing.assert_allclose(folded.stability_days, expected, rtol=1e-12)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.floats(0, 30), st.sampled_from([0.0, 1.0])), max_size=20),
+    st.integers(0, 20),
+)
+def test_a_history_of_many_skills_may_be_cut_anywhere(steps: list[tuple[int, float, float]], cut: int) -> None:
+    days = np.cumsum([pause for _, pause, _ in steps])
+    answers = [SkillAnswer(skill, float(day), score) for (skill, _, score), day in zip(steps, days, strict=True)]
+    start = new_states(np.array([KNOWLEDGE, PSYCHOMOTOR, KNOWLEDGE]), PRIOR)
+
+    whole = fold_history(start, answers, (0.0, 0.0), PRIOR)
+    first = fold_history(start, answers[:cut], (0.0, 0.0), PRIOR)
+    counted = (float(len(answers[:cut])), sum(answer.score for answer in answers[:cut]))
+    parts = fold_history(first, answers[cut:], counted, PRIOR)
+
+    # not bit for bit: numpy's exponentials differ in the last place between long and short columns
+    np.testing.assert_allclose(parts.stability_days, whole.stability_days, rtol=1e-12)
+    np.testing.assert_allclose(parts.difficulty, whole.difficulty, rtol=1e-12)
