@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +16,7 @@ from methods.learning.certification import (
 )
 from methods.statistics.bands import Band, Interval
 
+PAGE = Path(__file__).parents[3] / "docs/methods/predict_certification_success.md"
 BAND = Band(logits=(-1.0, 1.0), lowers=(-0.4, -0.3), uppers=(0.3, 0.4))
 PARAMETERS = CertificationParameters(
     plain=Outcome(slope=0.9, offset=0.1, band=BAND),
@@ -155,3 +159,31 @@ def test_parameters_that_are_wrong_are_refused_by_field(change: dict[str, object
 def test_parameters_that_are_no_object_are_refused() -> None:
     with pytest.raises(ValueError, match="parameters"):
         parse_certification("x")
+
+
+def test_the_worked_example_of_the_page_is_what_the_code_gives() -> None:
+    skills = [
+        known("compressions", 0.9),
+        known("bag-mask ventilation", 0.5),
+        known("rhythms", 0.6)._replace(weight=2.0),
+    ]
+    band = Band(logits=(0.0,), lowers=(-0.3,), uppers=(0.3,))
+    parameters = CertificationParameters(
+        plain=PARAMETERS.plain, skilled=Outcome(slope=0.6, offset=0.2, readiness=0.8, band=band)
+    )
+
+    answer = predict_passing(0.5, parameters, skills, cut_score=0.7)
+
+    assert answer.exam is not None
+    given = {
+        "expected score": answer.exam.score.value,
+        "its standard deviation": answer.exam.spread,
+        "readiness": answer.exam.readiness,
+        "chance of passing": answer.passing.value,
+        "lower end": answer.passing.lower,
+        "upper end": answer.passing.upper,
+        **{f"gain by {weak.skill_id}": weak.gain.value for weak in answer.weakest},
+    }
+    rows = re.findall(r"^\| ([a-z][a-z -]+) \| (-?[\d.]+) \|$", PAGE.read_text(), re.MULTILINE)
+    said = {name: float(number) for name, number in rows}
+    assert said == {name: pytest.approx(value, abs=5e-5) for name, value in given.items()}

@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,9 +18,10 @@ from methods.learning.lessons import (
     propensity_at,
     recommend,
 )
-from methods.learning.mastery import SkillSummary, infer_learner
+from methods.learning.mastery import MasteryParameters, SkillSummary, infer_learner
 from methods.statistics.bands import Band
 
+PAGE = Path(__file__).parents[3] / "docs/methods/recommend_next_lesson.md"
 KNOWLEDGE = KnowledgeParameters(
     bias=0.3,
     weights=tuple(0.9 if name in {"skill_share", "surprise"} else 0.0 for name in COLUMNS),
@@ -248,3 +252,31 @@ def test_parameters_survive_json() -> None:
 def test_parameters_that_are_wrong_are_refused_by_field(change: dict[str, object], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         parse_lessons({**PARAMETERS.to_json(), **change})
+
+
+def test_the_worked_example_of_the_page_is_what_the_code_gives() -> None:
+    state = fold_all(NEW_LEARNER, [Event("skill", outcome, 0.7) for outcome in (1.0, 1.0, 0.0)])
+    plain = KnowledgeParameters(
+        bias=0.8, weights=(0.0,) * len(COLUMNS), means=(0.0,) * len(COLUMNS), items={}, skills={}, bank=Bank()
+    )
+    parameters = LessonParameters(knowledge=plain, mastery=MasteryParameters(prior_sd=0.0, pace_sd=0.0))
+
+    answer = recommend(state, [LessonChoice("l", ("skill",), 10.0)], parameters, Circumstances(minutes_today=20.0))
+
+    lesson, even = answer.lessons[0], (0.25,) * 4
+    given = {
+        "moving average of right answers": state.skills["skill"].recent,
+        "moving average of surprise": state.skills["skill"].surprise,
+        "chance of a right answer": lesson.correct.value,
+        "mastery": lesson.mastery.value,
+        "mastery after the lesson": lesson.mastery.value + lesson.gain.value,
+        "gain": lesson.gain.value,
+        "score": lesson.score,
+        "propensity of the best of four lessons drawn evenly": propensity_at(0, 0, even, 0.08),
+        "propensity of the second at its place": propensity_at(1, 1, even, 0.08),
+        "propensity of the last at the first place": propensity_at(0, 3, even, 0.08),
+    }
+    said = dict(re.findall(r"^\| ([a-z ]+) \|.*\| (-?\d\.\d{4}) \|$", PAGE.read_text(), re.MULTILINE))
+    assert {name: float(number) for name, number in said.items()} == {
+        name: pytest.approx(value, abs=5e-5) for name, value in given.items()
+    }
