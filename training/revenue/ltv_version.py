@@ -1,0 +1,312 @@
+"""A version of the model `ltv` from the platform's subscriptions: fitted before a cut, judged on money after it.
+
+The platform sells subscriptions alone, so the version holds life tables of the plans and no single purchases.
+Not here: the fit itself (ltv.py); what becomes of the version (training/recipe.py).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from methods.revenue import ltv, subscriptions
+from methods.revenue.ltv import half_width, value_of_subscriptions
+from methods.revenue.ltv_parameters import LtvParameters
+from methods.revenue.subscriptions import (
+    BILLING_DAYS,
+    MONTH_DAYS,
+    Bounded,
+    Hazards,
+    Subscriptions,
+    cohort_hazards,
+)
+from training.data.mart import Mart
+from training.features.churn import mart_currency
+from training.features.digest import digest_code
+from training.features.landmarks import as_frame
+from training.gates import Gate
+from training.recipe import Fitted, Recipe, Say
+from training.revenue import ltv as fit_code
+from training.revenue.ltv import LtvOptions, SubscriptionSpells, fit_ltv
+
+JUDGED_SHARE = 0.25  # of the time, the newest: payments in it are forecast
+ENDINGS_FITTED = 50  # as for churn: fewer do not hold a life table
+GOLDEN = 24
+Z = half_width(0.9)
+PURPOSE = (
+    "What a subscriber is worth from now on, for CalculateLtv: expected margin, discounted, month by month.",
+    "Life tables of the plans by tenure; a known chance of leaving scales the plan's course.",
+)
+LIMITS = (
+    "An interval holds for the mean of such subscribers, as far as chance in who was watched goes.",
+    "Hazards beyond the longest tenure watched are those of the last period.",
+    "The margin is what stays after payment fees; other costs are not in the data. `margin_rate` says better.",
+    "Nothing is known of single purchases: the platform sells none, and requests for them are refused.",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """n subscriptions that ran at a moment, and (n,) what was paid for each within some time after it, minor units."""
+
+    plan: NDArray[np.str_]
+    asked: Subscriptions
+    tenure_days: NDArray[np.float64]
+    paid: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foretold:
+    """Money forecast against money paid, over `rows` subscriptions: by the version, and as if nobody left.
+
+    Attributes:
+        total_error, stay_total_error: forecast over paid, less 1.
+        rmse, stay_rmse: of a subscription, in payments of its own price: a large customer counts like a small one.
+        saved: share of the squared error of "nobody left" that the version saves, in the same unit.
+        standard_error: of that, over subscriptions.
+        rows: subscriptions.
+    """
+
+    total_error: float
+    rmse: float
+    stay_total_error: float
+    stay_rmse: float
+    saved: float
+    standard_error: float
+    rows: int
+
+
+def read_tables(mart: Mart) -> tuple[pd.DataFrame, pd.DataFrame, str | None]:
+    """Subscriptions and successful payments in the platform's main currency, and that currency.
+
+    Raises: ValueError: the mart holds no subscriptions.
+    """
+    connection = mart.connect()
+    try:
+        currency = mart_currency(connection.tables)
+        bought, paid = connection.tables["subscriptions"], connection.tables["payments"]
+        spells = as_frame(
+            bought.filter(bought.currency == (currency or ""))
+            .select("subscription_id", "plan", "price_minor", "seats", "started_at", "ended_at")
+            .order_by("subscription_id")
+        )
+        payments = as_frame(
+            paid.filter(paid.currency == (currency or ""))
+            .select("subscription_id", "attempted_at", "amount_minor", "fee_minor", "succeeded", "covers_until")
+            .order_by("subscription_id", "attempted_at")
+        )
+    finally:
+        connection.backend.disconnect()
+    if spells.empty:
+        raise ValueError("subscriptions: the mart holds none")
+    return spells, payments, currency
+
+
+def spells_known_at(spells: pd.DataFrame, now: pd.Timestamp) -> SubscriptionSpells:
+    """What somebody standing at a moment has seen of each subscription."""
+    known = spells[spells["started_at"] < now]
+    ended = (known["ended_at"] <= now).to_numpy()
+    until = known["ended_at"].where(ended, now)
+    return SubscriptionSpells(
+        plan=known["plan"].astype(str).tolist(),
+        entry_days=np.zeros(len(known)),
+        exit_days=_days(until - known["started_at"]),
+        ended=ended,
+    )
+
+
+def running_at(spells: pd.DataFrame, payments: pd.DataFrame, now: pd.Timestamp, months: int) -> Running:
+    """Subscriptions that ran at a moment, and what was paid for them in the months after it."""
+    rows = spells[(spells["started_at"] < now) & ~(spells["ended_at"] <= now)]
+    good = payments[payments["succeeded"]]
+    until = now + pd.Timedelta(days=months * MONTH_DAYS)
+    before, after = good[good["attempted_at"] <= now], good[good["attempted_at"].between(now, until, inclusive="right")]
+    covered = rows["subscription_id"].map(before.groupby("subscription_id")["covers_until"].max())
+    paid = rows["subscription_id"].map(after.groupby("subscription_id")["amount_minor"].sum())
+    plan = rows["plan"].astype(str)
+    return Running(
+        plan=plan.to_numpy(dtype=np.str_),
+        asked=Subscriptions(
+            price=(rows["price_minor"] * rows["seats"]).to_numpy(dtype=np.float64),
+            billing_days=np.array([BILLING_DAYS[each] for each in plan]),
+            renewal_days=np.nan_to_num(_days(pd.to_datetime(covered, utc=True) - now)),
+            renewal_known=covered.notna().to_numpy(),
+        ),
+        tenure_days=_days(now - rows["started_at"]),
+        paid=paid.fillna(0.0).to_numpy(dtype=np.float64),
+    )
+
+
+def foretell(running: Running, parameters: LtvParameters, months: int) -> Foretold:
+    """How near the forecast of each subscription's payments came.
+
+    Raises: ValueError: none of them ran, or none paid.
+    """
+    forecast, stay = np.zeros(len(running.paid)), np.zeros(len(running.paid))
+    judged = np.zeros(len(running.paid), dtype=bool)
+    for table in parameters.cohorts:
+        rows = np.flatnonzero(running.plan == table.plan)
+        if not rows.size:
+            continue
+        judged[rows] = True
+        asked, tenure = _take(running.asked, rows), running.tenure_days[rows]
+        forecast[rows] = _money(asked, cohort_hazards(table, tenure, Z), months)
+        stay[rows] = _money(asked, _nobody_leaves, months)
+    paid = running.paid[judged]
+    if not paid.sum():
+        raise ValueError("nobody of those who subscribed at the cut paid after it: there is nothing to be judged on")
+    price = running.asked.price[judged]
+    free = price <= 0  # nothing to be forecast
+    error, other = ((money[judged] - paid)[~free] / price[~free] for money in (forecast, stay))
+    scale = float(np.mean(other**2))
+    saved = (other**2 - error**2) / scale
+    return Foretold(
+        total_error=float(forecast[judged].sum() / paid.sum() - 1),
+        rmse=float(np.sqrt(np.mean(error**2))),
+        stay_total_error=float(stay[judged].sum() / paid.sum() - 1),
+        stay_rmse=float(np.sqrt(scale)),
+        saved=float(saved.mean()),
+        standard_error=float(saved.std() / np.sqrt(len(saved))),
+        rows=len(error),
+    )
+
+
+def nearer_than_if_nobody_left(found: Foretold) -> Gate:
+    """Knowing of leaving must help: the squared error saved is above 0 with its 90 % interval."""
+    least = found.saved - Z * found.standard_error
+    return Gate(
+        name="nearer_than_if_nobody_left",
+        passed=least > 0,
+        reason=f"{found.saved:.3f} of the squared error saved (at least {least:.3f}; above 0 is needed)",
+    )
+
+
+def enough_endings(endings: int) -> Gate:
+    """Subscriptions that ended in what was fitted on."""
+    return Gate(
+        name="enough_endings",
+        passed=endings >= ENDINGS_FITTED,
+        reason=f"{endings} endings fitted on ({ENDINGS_FITTED} needed)",
+    )
+
+
+def golden_cases(
+    parameters: LtvParameters, currency: str, rng: np.random.Generator
+) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Subscribers of every plan with a table, and the payments that each must be expected to make."""
+    as_of = datetime(2026, 1, 1, tzinfo=UTC)
+    cases: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = []
+    for number in range(GOLDEN):
+        table = parameters.cohorts[number % len(parameters.cohorts)]
+        tenure, renewal, months = int(rng.integers(0, 900)), int(rng.integers(0, 30)), int(rng.integers(1, 49))
+        price = int(rng.integers(1_000, 50_000))
+        request = {
+            "context": {"requestId": f"golden-{number}", "asOfTime": _text(as_of)},
+            "features": {
+                "plan": f"SUBSCRIPTION_PLAN_{table.plan}",
+                "price": {"minorUnits": str(price), "currencyCode": currency},
+                "tenureDays": tenure,
+                "renewalTime": _text(as_of + timedelta(days=renewal)),
+            },
+            "horizonMonths": months,
+        }
+        asked = Subscriptions(
+            price=np.array([float(price)]),
+            billing_days=np.array([BILLING_DAYS[table.plan]]),
+            renewal_days=np.array([float(renewal)]),
+            renewal_known=np.array([True]),
+        )
+        hazards = cohort_hazards(table, np.array([float(tenure)]), half_width(parameters.level))
+        payments = value_of_subscriptions(asked, hazards, np.ones(1), months=months).transactions
+        ends = {name: float(getattr(payments, name)[0]) for name in ("value", "lower", "upper")}
+        cases.append((request, {"expectedTransactions": ends}))
+    return cases
+
+
+def fit_version(mart: Mart, rng: np.random.Generator, say: Say) -> Fitted:
+    """Fits life tables to what was seen before a cut in time, and forecasts the money paid after it.
+
+    Raises: ValueError: the data do not suffice.
+    """
+    say("reading subscriptions and payments")
+    spells, payments, currency = read_tables(mart)
+    begin, end = spells["started_at"].min(), pd.Timestamp(mart.data_time)
+    months = int((end - begin) * JUDGED_SHARE / pd.Timedelta(days=MONTH_DAYS))
+    if months < 1:
+        raise ValueError("subscriptions: a value needs four months of data at least, one of them to be judged on")
+    cut = end - pd.Timedelta(days=months * MONTH_DAYS)
+    known = spells_known_at(spells, cut)
+    say(f"fitting life tables to {len(known.plan):,} subscriptions")
+    margin = _margin_after_fees(payments[payments["attempted_at"] <= cut])
+    parameters = fit_ltv(None, known, LtvOptions(margin_rate=margin)).parameters
+    say("forecasting later payments")
+    found = foretell(running_at(spells, payments, cut, months), parameters, months)
+    return Fitted(
+        parameters=parameters.to_json(),
+        golden=golden_cases(parameters, currency or "XXX", rng),
+        figures={
+            "version": {"total_error": found.total_error, "rmse_payments": found.rmse},
+            "if nobody left": {"total_error": found.stay_total_error, "rmse_payments": found.stay_rmse},
+        },
+        gates=[enough_endings(int(known.ended.sum())), nearer_than_if_nobody_left(found)],
+        observations=len(known.plan),
+        data_time=cut.to_pydatetime().astimezone(UTC),
+        facts={
+            "endings": f"{int(known.ended.sum()):,}",
+            "plans": ", ".join(table.plan for table in parameters.cohorts),
+            "judged on": f"payments of {found.rows:,} subscriptions in the {months} months after the cut",
+            "margin after payment fees": f"{margin:.4f}",
+        },
+        purpose=PURPOSE,
+        limits=LIMITS,
+        currency=currency,
+    )
+
+
+def _margin_after_fees(payments: pd.DataFrame) -> float:
+    """Share of what was paid that stayed after the fees of all attempts, failed ones too."""
+    paid = float(payments.loc[payments["succeeded"], "amount_minor"].sum())
+    if paid <= 0:
+        raise ValueError("payments: none succeeded before the cut, so no margin is known")
+    return max(0.0, 1.0 - float(payments["fee_minor"].sum()) / paid)
+
+
+def _money(asked: Subscriptions, hazards: Hazards, months: int) -> NDArray[np.float64]:
+    """Expected payments of the months, not discounted, before margin; (n,) minor units."""
+    ones = np.ones(len(asked.price))
+    return value_of_subscriptions(asked, hazards, ones, months=months, discount_rate_annual=0.0).ltv.value
+
+
+def _nobody_leaves(days: NDArray[np.float64]) -> Bounded:
+    nothing = np.zeros_like(days)
+    return Bounded(value=nothing, lower=nothing, upper=nothing)
+
+
+def _take(asked: Subscriptions, rows: NDArray[np.int64]) -> Subscriptions:
+    return Subscriptions(
+        price=asked.price[rows],
+        billing_days=asked.billing_days[rows],
+        renewal_days=asked.renewal_days[rows],
+        renewal_known=asked.renewal_known[rows],
+    )
+
+
+def _days(spans: pd.Series) -> NDArray[np.float64]:
+    return np.asarray(spans.dt.total_seconds(), dtype=np.float64) / 86_400.0
+
+
+def _text(time: datetime) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _expressions() -> str:
+    sources = (__file__, fit_code.__file__, ltv.__file__, subscriptions.__file__)
+    return digest_code([Path(file).read_text(encoding="utf-8") for file in sources])
+
+
+RECIPE = Recipe(model="ltv", fit=fit_version, expressions=_expressions)
