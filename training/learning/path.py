@@ -56,15 +56,26 @@ def fit_mastery(rows: PracticeRows) -> MasteryParameters:
 
     def loss(vector: Floats) -> float:
         pull = float((((vector - start) / PRIOR_SD) ** 2).sum()) / 2.0
-        return pull - _log_likelihood(sequences, _from_vector(vector))
+        return pull - float(_by_learner(sequences, _from_vector(vector)).sum())
 
     found = minimize(loss, start, method="L-BFGS-B", bounds=list(zip(_LOW, _HIGH, strict=True)), options={"ftol": 1e-7})
     return _from_vector(found.x)
 
 
-def practice_log_likelihood(rows: PracticeRows, parameters: MasteryParameters) -> float:
-    """Log chance of every outcome in the rows, in nats, summed over learners."""
-    return _log_likelihood(_sequences(rows), parameters)
+def practice_log_likelihood(rows: PracticeRows, parameters: MasteryParameters) -> Floats:
+    """Log chance of all outcomes of each learner, in nats, each foretold from those before it; (learners,) by number.
+
+    The first EVENTS_MAX events of a learner in a skill count (`first_events`).
+    """
+    return _by_learner(_sequences(rows), parameters)
+
+
+def first_events(rows: PracticeRows) -> NDArray[np.bool_]:
+    """Which rows count; (n,)."""
+    order, _, place = _places(rows)
+    counts = np.empty(order.size, dtype=np.bool_)
+    counts[order] = place < EVENTS_MAX
+    return counts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,12 +90,17 @@ class _Sequences:
     outcome: Floats
 
 
-def _sequences(rows: PracticeRows) -> _Sequences:
+def _places(rows: PracticeRows) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
+    """Rows ordered by learner, skill and time; in that order, whether each is the first of both, and its place."""
     order = np.lexsort((np.arange(rows.learner.size), rows.skill, rows.learner))
-    learner, skill = rows.learner[order], rows.skill[order]
-    is_first = (np.diff(learner, prepend=-1) != 0) | (np.diff(skill, prepend=-1) != 0)
-    row = np.cumsum(is_first) - 1
-    place = np.arange(order.size) - np.flatnonzero(is_first)[row]
+    is_first = (np.diff(rows.learner[order], prepend=-1) != 0) | (np.diff(rows.skill[order], prepend=-1) != 0)
+    place = np.arange(order.size) - np.flatnonzero(is_first)[np.cumsum(is_first) - 1]
+    return order, is_first, place
+
+
+def _sequences(rows: PracticeRows) -> _Sequences:
+    order, is_first, place = _places(rows)
+    learner, row = rows.learner[order], np.cumsum(is_first) - 1
     keep = place < EVENTS_MAX
     shape = (int(row[-1]) + 1, int(place[keep].max()) + 1)
     minutes, outcome = np.zeros(shape), np.full(shape, np.nan)
@@ -94,7 +110,7 @@ def _sequences(rows: PracticeRows) -> _Sequences:
     return _Sequences(starts=starts, minutes=minutes, outcome=outcome)
 
 
-def _log_likelihood(sequences: _Sequences, parameters: MasteryParameters) -> float:
+def _by_learner(sequences: _Sequences, parameters: MasteryParameters) -> Floats:
     head_start, pace_step = learner_points()
     prior = 1.0 / (1.0 + np.exp(-(parameters.prior_logit + parameters.prior_sd * head_start)))
     pace = np.exp(parameters.pace_log + parameters.pace_sd * pace_step)
@@ -111,7 +127,7 @@ def _log_likelihood(sequences: _Sequences, parameters: MasteryParameters) -> flo
         known[judged] = np.clip(known[judged] * if_known / chance, SMALLEST, 1.0 - SMALLEST)
     by_learner = np.add.reduceat(total, sequences.starts, axis=0)  # -> (learners, draws)
     top = by_learner.max(axis=1, keepdims=True)
-    return float((top[:, 0] + np.log(np.exp(by_learner - top).mean(axis=1))).sum())
+    return np.asarray(top[:, 0] + np.log(np.exp(by_learner - top).mean(axis=1)), dtype=np.float64)
 
 
 def _to_vector(p: MasteryParameters) -> Floats:

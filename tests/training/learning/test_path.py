@@ -52,7 +52,7 @@ def test_the_likelihood_is_that_of_the_beliefs_that_are_served() -> None:
                 log_chance += np.log(right if event.outcome else 1 - right)
         expected += np.log(np.exp(log_chance).mean())
 
-    assert practice_log_likelihood(rows, TRUTH) == pytest.approx(expected)
+    assert practice_log_likelihood(rows, TRUTH).sum() == pytest.approx(expected)
 
 
 def test_unjudged_minutes_teach_and_are_not_scored() -> None:
@@ -65,7 +65,7 @@ def test_unjudged_minutes_teach_and_are_not_scored() -> None:
     known = infer_learner(TRUTH, [Practice("s", 20.0, None)]).mastery("s")
 
     expected = np.log((known * (1 - TRUTH.slip) + (1 - known) * TRUTH.guess).mean())
-    assert practice_log_likelihood(rows, TRUTH) == pytest.approx(expected)
+    assert practice_log_likelihood(rows, TRUTH).sum() == pytest.approx(expected)
 
 
 def test_too_few_learners_and_answers_all_alike_are_refused() -> None:
