@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from benchmarks.report import Report, print_report, write_json
-from benchmarks.truth import adaptive, answers, churn, ltv, memory, off_policy, passing, path, payments, price
+from benchmarks.truth import adaptive, answers, churn, ltv, memory, off_policy, passing, path, payments, price, uplift
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -28,6 +28,7 @@ class Name(Enum):
     PATH = "path"
     PAYMENTS = "payments"
     PRICE = "price"
+    UPLIFT = "uplift"
 
 
 RUNS = {
@@ -41,6 +42,7 @@ RUNS = {
     Name.PATH: path.measure,
     Name.PAYMENTS: payments.measure,
     Name.PRICE: price.measure,
+    Name.UPLIFT: uplift.measure,
 }
 
 
