@@ -11,6 +11,7 @@ Pure; columns of n customers. Not here: what a version knows (ltv_parameters.py)
 which version answers (server).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from statistics import NormalDist
@@ -37,6 +38,7 @@ from methods.revenue.subscriptions import (
 
 DEFAULT_MONTHS, DEFAULT_DISCOUNT = 36, 0.1  # the contract's answers to an absent horizon and rate
 MONTH_WEEKS = MONTH_DAYS / 7
+QUANTILES = 101  # of a cohort's values: a customer's place in it to a hundredth
 SLICE = 128  # customers at once: 128 x 9 x 36 numbers stay in the cache
 
 
@@ -190,6 +192,21 @@ def add_answers(subscription: LtvAnswer, purchases: LtvAnswer) -> LtvAnswer:
             upper=share * each.upper + (1 - share) * other.upper,
         ),
     )
+
+
+def cohort_quantile(value: float, quantiles: Sequence[float]) -> float | None:
+    """Share of a cohort that is worth less, in [0, 1]; None when nothing is known of it.
+
+    Args:
+        value: of the customer, over the default horizon at the default rate.
+        quantiles: of the cohort's values, at equal steps from 0 to 1 (LtvParameters).
+
+    >>> cohort_quantile(15.0, (0.0, 10.0, 20.0))
+    0.75
+    """
+    if not quantiles:
+        return None
+    return float(np.interp(value, quantiles, np.linspace(0.0, 1.0, len(quantiles))))
 
 
 def _value_of_slice(

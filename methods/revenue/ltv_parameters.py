@@ -5,6 +5,7 @@ Not here: what is made of them (ltv.py); where they come from (training/revenue/
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,9 @@ class LtvParameters:
         margin_rate: share of what is paid that stays, where the request does not say it.
         churn: the churn model whose chances of leaving are read back into curves; None: the plan's course is scaled.
         level: probability that an interval is meant to hold.
+        subscription_values: what the subscribers of the fit were worth over the default horizon at the default rate and
+            the version's margin, in minor units: quantiles at equal steps from 0 to 1, never falling; empty for none.
+        purchase_values: the same of customers of single purchases.
     """
 
     purchases: PurchaseParameters | None
@@ -55,6 +59,8 @@ class LtvParameters:
     margin_rate: float
     churn: ChurnParameters | None = None
     level: float = 0.9
+    subscription_values: tuple[float, ...] = ()
+    purchase_values: tuple[float, ...] = ()
 
     def cohort(self, plan: str) -> CohortHazard | None:
         """The life table of a plan, if there is one."""
@@ -86,6 +92,8 @@ class LtvParameters:
                 }
                 for each in self.cohorts
             ],
+            "subscription_values": list(self.subscription_values),
+            "purchase_values": list(self.purchase_values),
         }
 
 
@@ -113,6 +121,8 @@ def parse_parameters(value: Any) -> LtvParameters:
         margin_rate=margin_rate,
         churn=_parse_churn(table.get("churn")),
         level=level,
+        subscription_values=_quantiles(table, "subscription_values"),
+        purchase_values=_quantiles(table, "purchase_values"),
     )
     plans = [each.plan for each in parameters.cohorts]
     if len(set(plans)) != len(plans):
@@ -168,6 +178,13 @@ def _parse_cohort(name: str, value: Any) -> CohortHazard:
     if not hazards or min(hazards) <= 0 or min(variances) < 0:
         raise ValueError(f"{name}.hazards, {name}.variances: must be above 0, and 0 or more")
     return CohortHazard(plan=plan, period_days=period, hazards=hazards, variances=variances)
+
+
+def _quantiles(table: Mapping[str, Any], name: str) -> tuple[float, ...]:
+    values = _numbers({name: table.get(name, [])}, name, None)
+    if len(values) == 1 or any(later < earlier for earlier, later in pairwise(values)):
+        raise ValueError(f"{name}: must be two quantiles or more that never fall, or none")
+    return values
 
 
 def _covariance(table: Mapping[str, Any], name: str, size: int) -> Matrix:

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from methods.revenue.ltv import QUANTILES, prepare_purchases, value_of_purchases
 from methods.revenue.ltv_parameters import LtvParameters, Matrix, PurchaseParameters
 from methods.revenue.purchases import Histories, PurchaseModel
 from methods.revenue.subscriptions import CohortHazard
 from methods.statistics.bootstrap import LEVEL
 from training.revenue.purchases import PRIOR_SD, Fit, fit_purchases, fit_values
 
+COHORT_CUSTOMERS = 2_000  # whose values give the cohort's quantiles: each known to a hundredth
 COHORT_EVENTS = 5.0  # events that the plan's mean hazard counts for in each period: smooths where few left
 
 
@@ -81,20 +83,33 @@ def fit_ltv(
     """
     options = options or LtvOptions()
     bought = valued = parameters = None
+    worth: tuple[float, ...] = ()
     if purchases is not None and len(purchases):
         bought = fit_purchases(purchases, options.model, prior_sd=options.prior_sd)
         valued = fit_values(purchases, prior_sd=options.prior_sd)
         parameters = purchase_parameters(options.model, bought, valued, float(purchases.observed_weeks.max()))
+        some = purchases.take(slice(None, None, max(1, len(purchases) // COHORT_CUSTOMERS)))
+        prepared = prepare_purchases(parameters, options.level)
+        worth = quantiles_of(value_of_purchases(prepared, some, np.full(len(some), options.margin_rate)).ltv.value)
     cohorts = () if subscriptions is None else fit_cohorts(subscriptions, options)
     if parameters is None and not cohorts:
         raise ValueError("a value needs purchases or subscriptions, and there are neither")
     return FittedLtv(
         parameters=LtvParameters(
-            purchases=parameters, cohorts=cohorts, margin_rate=options.margin_rate, level=options.level
+            purchases=parameters,
+            cohorts=cohorts,
+            margin_rate=options.margin_rate,
+            level=options.level,
+            purchase_values=worth,
         ),
         purchases=bought,
         values=valued,
     )
+
+
+def quantiles_of(values: NDArray[np.float64]) -> tuple[float, ...]:
+    """A cohort's values as an artifact holds them; (n,) over the default horizon at the default rate."""
+    return tuple(np.quantile(values, np.linspace(0.0, 1.0, QUANTILES)).tolist())
 
 
 def purchase_parameters(model: PurchaseModel, bought: Fit, valued: Fit, observed_weeks: float) -> PurchaseParameters:

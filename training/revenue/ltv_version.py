@@ -5,7 +5,7 @@ Not here: the fit itself (ltv.py); what becomes of the version (training/recipe.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from training.features.landmarks import as_frame
 from training.gates import Gate
 from training.recipe import Fitted, Recipe, Say
 from training.revenue import ltv as fit_code
-from training.revenue.ltv import LtvOptions, SubscriptionSpells, fit_ltv
+from training.revenue.ltv import LtvOptions, SubscriptionSpells, fit_ltv, quantiles_of
 
 JUDGED_SHARE = 0.25  # of the time, the newest: payments in it are forecast
 ENDINGS_FITTED = 50  # as for churn: fewer do not hold a life table
@@ -176,6 +176,18 @@ def foretell(running: Running, parameters: LtvParameters, months: int) -> Foreto
     )
 
 
+def cohort_values(running: Running, parameters: LtvParameters) -> tuple[float, ...]:
+    """Quantiles of what the subscriptions were worth that ran at the cut, at the version's margin."""
+    parts = []
+    for table in parameters.cohorts:
+        rows = np.flatnonzero(running.plan == table.plan)
+        if rows.size:
+            hazards = cohort_hazards(table, running.tenure_days[rows], Z)
+            margin = np.full(rows.size, parameters.margin_rate)
+            parts.append(value_of_subscriptions(_take(running.asked, rows), hazards, margin).ltv.value)
+    return quantiles_of(np.concatenate(parts)) if parts else ()
+
+
 def nearer_than_if_nobody_left(found: Foretold) -> Gate:
     """Knowing of leaving must help: the squared error saved is above 0 with its 90 % interval."""
     least = found.saved - Z * found.standard_error
@@ -245,7 +257,9 @@ def fit_version(mart: Mart, rng: np.random.Generator, say: Say) -> Fitted:
     margin = _margin_after_fees(payments[payments["attempted_at"] <= cut])
     parameters = fit_ltv(None, known, LtvOptions(margin_rate=margin)).parameters
     say("forecasting later payments")
-    found = foretell(running_at(spells, payments, cut, months), parameters, months)
+    running = running_at(spells, payments, cut, months)
+    found = foretell(running, parameters, months)
+    parameters = replace(parameters, subscription_values=cohort_values(running, parameters))
     return Fitted(
         parameters=parameters.to_json(),
         golden=golden_cases(parameters, currency or "XXX", rng),

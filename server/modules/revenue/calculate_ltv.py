@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from methods.revenue.ltv import DEFAULT_DISCOUNT, DEFAULT_MONTHS, LtvAnswer
+from methods.revenue.ltv import DEFAULT_DISCOUNT, DEFAULT_MONTHS, LtvAnswer, cohort_quantile
 from methods.revenue.purchases import summarise_purchases
 from methods.revenue.subscriptions import MONTH_DAYS, Bounded
 from paedsresus.ml.v1 import common_pb2, revenue_pb2
@@ -61,6 +61,7 @@ def solve(model: LtvModel, request: Any, moment: Moment) -> Any:
     response: Any = Response(method=method_number(answer.method))  # type: ignore[arg-type]
     code = currency or model.currency or NO_CURRENCY
     _fill(response, answer, customer, model.parameters.level, code)
+    _place(response, model, customer, answer, (months, rate))
     if request.include_curve:
         for month in range(months):
             point = response.curve.add(month=month + 1)
@@ -150,6 +151,23 @@ def _fill(response: Any, answer: LtvAnswer, customer: Customers, level: float, c
     else:
         _fill_estimate(response.alive_probability, answer.alive, level)
     _fill_money(response.expected_value_per_transaction, _ends(per), level, code)
+
+
+def _place(response: Any, model: LtvModel, customer: Customers, answer: LtvAnswer, asked: tuple[int, float]) -> None:
+    """The customer's place among those of the fit: always by the version's own horizon, rate and margin."""
+    contract = customer.contract[0]
+    if contract == MIXED:  # no cohort of the fit had both
+        return
+    known = model.parameters
+    own = replace(customer, margin_rate=np.array([known.margin_rate]))
+    quantiles = known.subscription_values if contract == SUBSCRIPTION else known.purchase_values
+    if not quantiles:
+        return
+    is_default = asked == (DEFAULT_MONTHS, DEFAULT_DISCOUNT) and customer.margin_rate[0] == known.margin_rate
+    same = answer if is_default else value_customers(model, own, DEFAULT_MONTHS, DEFAULT_DISCOUNT)
+    quantile = cohort_quantile(float(same.ltv.value[0]), quantiles)
+    if quantile is not None:
+        response.cohort_quantile = quantile
 
 
 def _explain(

@@ -40,7 +40,9 @@ PARETO = PurchaseParameters(
 BG = replace(PARETO, model=PurchaseModel.BG_NBD, theta=(0.243, 4.414, 0.793, 2.426))
 COHORT = CohortHazard(plan="MONTHLY", period_days=28, hazards=(0.1, 0.05), variances=(0.001, 0.0004))
 CHURN = ChurnParameters(period_days=28, slopes=(1.0, 0.8), offsets=(-3.5, -3.4))
-PARAMETERS = LtvParameters(purchases=PARETO, cohorts=(COHORT,), margin_rate=0.8, churn=CHURN)
+PARAMETERS = LtvParameters(
+    purchases=PARETO, cohorts=(COHORT,), margin_rate=0.8, churn=CHURN, purchase_values=(1.0, 2.0, 9.5)
+)
 
 
 def customers(seed: int, count: int) -> Histories:
@@ -208,6 +210,8 @@ def test_what_is_written_is_read_back(purchases: PurchaseParameters | None) -> N
         (("purchases", "value_covariance"), [[1, 2, 0], [2, 1, 0], [0, 0, 1]], "purchases.value_covariance"),
         (("purchases", "observed_weeks"), 0, "purchases.observed_weeks"),
         (("purchases",), 3, "purchases"),
+        (("purchase_values",), [2.0, 1.0], "purchase_values"),
+        (("subscription_values",), [2.0], "subscription_values"),
         (("churn", "slopes"), [], r"churn\.offsets"),
         (("churn", "period_days"), 7, r"churn\.period_days"),
     ],

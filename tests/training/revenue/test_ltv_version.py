@@ -95,6 +95,8 @@ def test_a_version_of_the_platform_s_data_passes_and_its_parameters_are_read_bac
 
     assert {table.plan for table in parameters.cohorts} >= {"MONTHLY", "ANNUAL"}
     assert parameters.purchases is None
+    assert len(parameters.subscription_values) == 101
+    assert parameters.subscription_values[0] < parameters.subscription_values[50] < parameters.subscription_values[100]
     assert 0.9 < parameters.margin_rate < 1
     assert fitted.failures == ()
     version, stay = fitted.figures["version"], fitted.figures["if nobody left"]

@@ -147,6 +147,17 @@ def test_a_higher_chance_of_leaving_is_worth_less(churn: ChurnParameters | None)
     assert values[-1] < 200
 
 
+def test_a_customer_s_place_in_the_cohort_does_not_depend_on_the_horizon_asked_for() -> None:
+    value = _answer({**BOUGHT, "margin_rate": PARAMETERS.margin_rate}).ltv.value.minor_units
+    model = opened(replace(PARAMETERS, purchase_values=(0.0, 2.0 * value, 4.0 * value)), "USD")
+
+    for more in ({}, {"horizon_months": 3}, {"discount_rate_annual": 0.5}):
+        assert _answer(BOUGHT, model, **more).cohort_quantile == pytest.approx(0.25, abs=1e-3)
+    assert _answer({**BOUGHT, "margin_rate": 0.1}, model).cohort_quantile == pytest.approx(0.25, abs=1e-3)
+    for given in (SUBSCRIBED, MIXED):
+        assert not _answer(given, model).HasField("cohort_quantile")
+
+
 def test_a_horizon_beyond_all_that_was_seen_says_so() -> None:
     within, beyond = (_answer(BOUGHT, horizon_months=months).info.warnings for months in (12, 120))
 
