@@ -30,6 +30,7 @@ from methods.learning.memory import (
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 ITEM_ANSWERS = 5.0  # answers that the mean counts for in an item's share
+SKILL_GRID: Final = np.linspace(-2.0, 2.0, 21)  # log stability of a skill over its kind's
 NEVER_FORGOTTEN_DAYS = 1e12  # stability at which a century of pause leaves recall above 0.9999
 
 
@@ -72,14 +73,14 @@ class ScheduleOptions:
         most_steps: of the optimiser.
         longest: answers of one learner in one skill that are folded at most; later ones are not fitted on.
         most_skill_rows: answers on which the skills' own stabilities are found.
-        skill_sd: prior spread of a skill's own stability around its kind's, log scale.
+        skill_sds: candidates for the spread of skills' own stabilities around their kind's, log scale.
     """
 
-    most_rows: int = 25_000
+    most_rows: int = 40_000
     most_steps: int = 60
     longest: int = 100
     most_skill_rows: int = 120_000
-    skill_sd: float = 0.7
+    skill_sds: tuple[float, ...] = (0.1, 0.2, 0.4, 0.8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,14 +119,13 @@ class _Scale:
 
 
 _SCALES: Final = (
-    *(_Scale("stability_days", "log", 1.0, place=place) for place in range(len(KINDS))),
+    *(_Scale("stability_days", "log", 0.5, place=place) for place in range(len(KINDS))),
     *(_Scale("log_sd", "log", 0.3, place=place) for place in range(len(KINDS))),
     _Scale("decay", "log", 0.3),
-    _Scale("growth", "log", 0.7),
-    _Scale("growth_forgotten", "log", 1.0),
+    _Scale("growth", "log", 0.4),
+    _Scale("growth_forgotten", "log", 0.5),
     _Scale("lapse", "plain", 0.5),
     _Scale("first_right", "plain", 0.5),
-    _Scale("answer_information", "log", 1.0),
     _Scale("difficulty_step", "log", 1.0),
     _Scale("guess", "logit", 0.5, forgets=False),
     _Scale("slip", "logit", 0.5, forgets=False),
@@ -177,25 +177,46 @@ def fit_memory(
     if forgets:
         own = _skill_stabilities(_sample(log, options.most_skill_rows, rng), parameters, options)
         parameters = replace(parameters, skill_log_stability=own)
+        parameters = replace(parameters, answer_information=_answer_information(rows, parameters))
     return FittedMemory(parameters=parameters, log_loss=rows.loss(parameters), steps=int(found.nit))
 
 
 def _skill_stabilities(log: PracticeLog, parameters: MemoryParameters, options: ScheduleOptions) -> dict[str, float]:
-    """Log of each skill's own stability over its kind's: the top of likelihood and prior along a grid."""
+    """Log of each skill's own stability over its kind's: posterior means along a grid, one fold for each point.
+
+    The spread among skills is the candidate under which the log is likeliest: where skills are alike, all stay near 0.
+    """
     rows = _sequences(log, parameters, options.longest)
-    skill, grid = log.skill[rows.order], options.skill_sd * np.linspace(-3.0, 3.0, 13)
-    heights = np.empty((grid.size, len(log.skill_ids)))
-    for place, moved in enumerate(grid):
+    skill, count = log.skill[rows.order], len(log.skill_ids)
+    told = np.empty((SKILL_GRID.size, count))
+    for place, moved in enumerate(SKILL_GRID):
         right = rows.chances(replace(parameters, skill_log_stability=dict.fromkeys(log.skill_ids, float(moved))))
-        told = np.log(np.where(rows.reviews.score > 0.5, right, 1.0 - right))
-        heights[place] = (
-            np.bincount(skill, weights=told, minlength=len(log.skill_ids)) - 0.5 * (moved / options.skill_sd) ** 2
-        )
-    top = np.clip(heights.argmax(axis=0), 1, grid.size - 2)
-    left, middle, right = (heights[top + step, np.arange(top.size)] for step in (-1, 0, 1))
-    bend = np.minimum(left - 2.0 * middle + right, -1e-9)  # a parabola through the three highest
-    best = grid[top] + np.clip(0.5 * (left - right) / bend, -1.0, 1.0) * (grid[1] - grid[0])
-    return {log.skill_ids[place]: float(best[place]) for place in np.unique(skill).tolist()}
+        weights = np.log(np.where(rows.reviews.score > 0.5, right, 1.0 - right))
+        told[place] = np.bincount(skill, weights=weights, minlength=count)
+    told -= told.max(axis=0)
+    priors = [np.exp(-0.5 * (SKILL_GRID / spread) ** 2) for spread in options.skill_sds]
+    fits = [float(np.log((prior / prior.sum()) @ np.exp(told)).sum()) for prior in priors]
+    posterior = priors[int(np.argmax(fits))][:, None] * np.exp(told)
+    means = SKILL_GRID @ (posterior / posterior.sum(axis=0))
+    return {log.skill_ids[place]: float(means[place]) for place in np.unique(skill).tolist()}
+
+
+def _answer_information(rows: "_Sequences", parameters: MemoryParameters) -> float:
+    """Mean Fisher information of an answer about log stability: most come in the same session and tell nothing.
+
+    Fitted for its own sake it would be free: the likelihood hardly feels it, and intervals would be too narrow.
+    """
+    step = 0.1
+    more, less = (
+        rows.chances(replace(parameters, stability_days=_scaled(parameters.stability_days, math.exp(sign * step))))
+        for sign in (1.0, -1.0)
+    )
+    middle = (more + less) / 2.0
+    return float(np.mean(((more - less) / (2.0 * step)) ** 2 / (middle * (1.0 - middle))))
+
+
+def _scaled(days: tuple[float, float, float], factor: float) -> tuple[float, float, float]:
+    return days[0] * factor, days[1] * factor, days[2] * factor
 
 
 def foretell(log: PracticeLog, parameters: MemoryParameters) -> Foretold:
