@@ -44,9 +44,11 @@ def rpcs() -> Iterator[Rpc]:
 
 
 def is_built(rpc: Rpc) -> bool:
-    """Whether the module's servicer answers it."""
+    """Whether this release answers it: by a servicer's own method, or as one of its module's whole methods."""
     service = importlib.import_module(f"server.modules.{rpc.module}.service")
-    return hasattr(getattr(service, f"{rpc.module.capitalize()}Service"), rpc.snake)
+    servicer = getattr(service, f"{rpc.module.capitalize()}Service")
+    whole = (*getattr(service, "WHOLE", ()), *getattr(service, "HEAVY", ()))
+    return hasattr(servicer, rpc.snake) or any(method.path.endswith(f"/{rpc.name}") for method in whole)
 
 
 def holes(rpc: Rpc) -> Iterator[str]:

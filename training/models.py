@@ -10,7 +10,10 @@ if TYPE_CHECKING:
     from training.recipe import Recipe
 
 CHURN = "churn"  # rows and trees, with a shell of its own (training/revenue/fitting.py)
-RECIPES = {"difficulty": "training.learning.difficulty_version"}
+RECIPES = {
+    "ltv": "training.revenue.ltv_version",
+    "difficulty": "training.learning.difficulty_version",
+}
 """Model -> module of Python that holds its `RECIPE`."""
 MODELS = (CHURN, *RECIPES)
 
