@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from methods.features import FeatureSchema
+
 EXPLORED = 0.1  # chance that one offer's decision is turned round in order to learn; 0.1 keeps nine tenths of the gain
 
 
@@ -94,12 +96,14 @@ class UpsellParameters:
     """What a version knows.
 
     Attributes:
-        preparation: of its matrix columns, the same for all offers.
+        schema: the features that its matrix is made of.
+        preparation: of the matrix's columns, the same for all offers.
         offers: one model for each offer with enough randomised evidence; none means no evidence at all.
         level: probability that intervals are meant to hold.
         explored: chance that one decision is turned round, in [0, 1).
     """
 
+    schema: FeatureSchema
     preparation: Preparation
     offers: tuple[OfferModel, ...]
     level: float = 0.9
@@ -108,6 +112,7 @@ class UpsellParameters:
     def to_json(self) -> dict[str, Any]:
         """The parameters as they stand in an artifact's parameters.json."""
         return {
+            "schema": self.schema.to_json(),
             "preparation": {name: list(getattr(self.preparation, name)) for name in _PREPARED},
             "offers": [
                 {
@@ -126,13 +131,16 @@ def parse_parameters(value: Any) -> UpsellParameters:
 
     Raises: ValueError: names the field that is missing or not as it must be.
 
-    >>> parse_parameters({"level": 0.9})
+    >>> parse_parameters({"schema": {"message": "Demo", "features": []}})
     Traceback (most recent call last):
     ValueError: preparation: not an object
     """
     if not isinstance(value, Mapping):
         raise ValueError("parameters: not an object")  # noqa: TRY004 - one kind of error for a bad file
+    schema = FeatureSchema.from_json(value.get("schema"))
     preparation = _parse_preparation(value.get("preparation"))
+    if len(preparation.logged) != len(schema.columns):
+        raise ValueError(f"preparation: has {len(preparation.logged)} columns, the schema has {len(schema.columns)}")
     entries = value.get("offers")
     if not isinstance(entries, list):
         raise ValueError("offers: must be a list")  # noqa: TRY004 - as above
@@ -144,7 +152,7 @@ def parse_parameters(value: Any) -> UpsellParameters:
         raise ValueError("level: must be above 0 and below 1")
     if not 0 <= explored < 1:
         raise ValueError("explored: must be 0 or more and below 1")
-    return UpsellParameters(preparation=preparation, offers=offers, level=level, explored=explored)
+    return UpsellParameters(schema=schema, preparation=preparation, offers=offers, level=level, explored=explored)
 
 
 def covariance_size(coefficients: int, *, personalised: bool) -> int:

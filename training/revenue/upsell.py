@@ -93,13 +93,11 @@ class UpsellModel:
     """A fitted version.
 
     Attributes:
-        schema: the matrix's features.
         parameters: what it answers from.
         refused: offers without enough evidence, with the reason.
         penalties: by offer, of the slopes of level and effect.
     """
 
-    schema: FeatureSchema
     parameters: UpsellParameters
     refused: Mapping[str, str]
     penalties: Mapping[str, tuple[float, float]] = field(default_factory=dict)
@@ -130,8 +128,8 @@ def fit_upsell(
             continue
         model, penalties[offer] = _fit_offer(offer, part, preparation, options, rng)
         models.append(model)
-    parameters = UpsellParameters(preparation=preparation, offers=tuple(models), level=options.level)
-    return UpsellModel(schema=schema, parameters=parameters, refused=refused, penalties=penalties)
+    parameters = UpsellParameters(schema=schema, preparation=preparation, offers=tuple(models), level=options.level)
+    return UpsellModel(parameters=parameters, refused=refused, penalties=penalties)
 
 
 def lacks_evidence(rows: OfferRows, options: UpsellOptions) -> str | None:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from methods.features import Feature, FeatureSchema, Kind
 from methods.revenue.upsell import (
     Advice,
     Decision,
@@ -30,6 +31,9 @@ from methods.revenue.upsell import (
 from methods.revenue.upsell_parameters import OfferModel, Preparation, UpsellParameters, parse_parameters
 
 PAGE = Path(__file__).parents[3] / "docs/methods/recommend_upsell.md"
+SCHEMA = FeatureSchema(
+    message="demo", features=(Feature(name="minutes", kind=Kind.NUMBER), Feature(name="auto_renew", kind=Kind.FLAG))
+)
 PREPARATION = Preparation(
     logged=(True, False),
     fills=(3.0, 0.5),
@@ -67,7 +71,7 @@ def model(offer_id: str = "a", *, sd: float = 0.05, effect: float = 0.6, own: fl
 
 
 def parameters(*models: OfferModel, explored: float = 0.1) -> UpsellParameters:
-    return UpsellParameters(preparation=PREPARATION, offers=models, explored=explored)
+    return UpsellParameters(schema=SCHEMA, preparation=PREPARATION, offers=models, explored=explored)
 
 
 def ask(offers: list[Offer], known: UpsellParameters, *, budget: int = 1, chance: float | None = None) -> list[Advice]:
@@ -232,6 +236,8 @@ def test_parameters_survive_json() -> None:
         pytest.param(["level"], 1.0, "level", id="level"),
         pytest.param(["explored"], -0.1, "explored", id="explored"),
         pytest.param(["offers"], None, "offers", id="offers"),
+        pytest.param(["schema"], {}, "schema", id="no schema"),
+        pytest.param(["schema", "features"], [], "preparation: has 2 columns", id="another schema"),
         pytest.param(["preparation", "scales"], [0.0, 1.0], r"preparation\.scales", id="scale of 0"),
         pytest.param(["preparation", "fills"], [0.0], r"preparation\.fills", id="short column"),
         pytest.param(["preparation", "bent"], [1, 0], r"preparation\.bent", id="number for a flag"),
