@@ -224,6 +224,8 @@ def _fees(table: pd.DataFrame) -> dict[str, tuple[float, float, float]]:
 def _served_difference(model: SuccessModel, later: Attempts, chance: Floats) -> float:
     """Largest difference between what was judged and what serving computes one by one, on the first attempts."""
     some = min(SERVED_ROWS, len(later))
-    belief = believe(model, list(zip(later.payments[:some], later.route[:some], strict=True)))
-    served = [mean_chance(m, v) for m, v in zip(belief.mean.tolist(), belief.variance.tolist(), strict=True)]
+    beliefs = [
+        believe(model, payment, [route]) for payment, route in zip(later.payments[:some], later.route, strict=False)
+    ]
+    served = [mean_chance(float(belief.mean[0]), float(belief.variance[0])) for belief in beliefs]
     return float(np.abs(np.array(served) - chance[:some]).max())

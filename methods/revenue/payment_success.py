@@ -122,13 +122,12 @@ class SuccessModel:
 
 
 class Belief(NamedTuple):
-    """What is believed of the log odds of several attempts.
+    """What is believed of the log odds of a payment on k routes.
 
     Attributes:
         mean: (k,).
         variance: (k,) all doubt.
-        contrast: (k, k) covariance of what differs between the attempts' routes; doubt that all share is left out where
-            it does not cancel by itself.
+        contrast: (k, k) covariance, without the doubt about levels never seen that all routes share.
     """
 
     mean: Floats
@@ -142,14 +141,18 @@ def factors_of(payment: Payment, route: str, median_amounts: Mapping[str, float]
     >>> dict(factors_of(Payment(country="KE", attempt_number=9), "A", {}))["route|country"]
     'A|KE'
     """
+    return payment_factors(payment, median_amounts) + route_factors(payment, route)
+
+
+def payment_factors(payment: Payment, median_amounts: Mapping[str, float]) -> list[tuple[str, str]]:
+    """The factors that are the same on every route."""
     stage = UNKNOWN if payment.stage is None else payment.stage.value
     country, brand = payment.country or UNKNOWN, payment.card_brand or UNKNOWN
-    decline = payment.last_decline_code or UNKNOWN
     number = payment.attempt_number
     attempt = UNKNOWN if number is None else str(min(number, ATTEMPTS_MOST))
-    wait = _bin(payment.hours_since_decline, WAIT_HOURS_EDGES)
     median = median_amounts.get(payment.currency) if payment.currency else None
     relative = None if median is None or payment.amount_minor is None else payment.amount_minor / median
+    history, failures = _bin(payment.payments_365d, HISTORY_EDGES), _bin(payment.failures_365d, FAILURES_EDGES)
     factors = [
         ("stage", stage),
         ("country", country),
@@ -160,27 +163,37 @@ def factors_of(payment: Payment, route: str, median_amounts: Mapping[str, float]
         ("amount", _bin(relative, AMOUNT_EDGES)),
         ("hour", _bin(payment.local_hour, HOUR_EDGES)),
         ("month_part", _bin(payment.day_of_month, MONTH_EDGES)),
-        ("history", _bin(payment.payments_365d, HISTORY_EDGES)),
-        ("stage|history", f"{stage}|{_bin(payment.payments_365d, HISTORY_EDGES)}"),
-        ("failures", _bin(payment.failures_365d, FAILURES_EDGES)),
-        ("stage|failures", f"{stage}|{_bin(payment.failures_365d, FAILURES_EDGES)}"),
+        ("history", history),
+        ("stage|history", f"{stage}|{history}"),
+        ("failures", failures),
+        ("stage|failures", f"{stage}|{failures}"),
         ("attempt", attempt),
         ("country|card_brand", f"{country}|{brand}"),
+    ]
+    if _is_after_decline(payment):
+        decline, wait = payment.last_decline_code or UNKNOWN, _bin(payment.hours_since_decline, WAIT_HOURS_EDGES)
+        factors += [
+            ("decline", decline),
+            ("wait", wait),
+            ("decline|wait", f"{decline}|{wait}"),
+            ("decline|attempt", f"{decline}|{attempt}"),
+        ]
+    return factors
+
+
+def route_factors(payment: Payment, route: str) -> list[tuple[str, str]]:
+    """The factors that name the route."""
+    stage = UNKNOWN if payment.stage is None else payment.stage.value
+    country, brand = payment.country or UNKNOWN, payment.card_brand or UNKNOWN
+    factors = [
         ("route", route),
         ("route|card_brand", f"{route}|{brand}"),
         ("route|country", f"{route}|{country}"),
         ("route|stage", f"{route}|{stage}"),
         ("route|card_brand|stage", f"{route}|{brand}|{stage}"),
     ]
-    if payment.last_decline_code is not None or payment.hours_since_decline is not None:
-        same = UNKNOWN if payment.last_route is None else str(payment.last_route == route)
-        factors += [
-            ("decline", decline),
-            ("wait", wait),
-            ("decline|wait", f"{decline}|{wait}"),
-            ("decline|attempt", f"{decline}|{attempt}"),
-            ("same_route", same),
-        ]
+    if _is_after_decline(payment):
+        factors.append(("same_route", UNKNOWN if payment.last_route is None else str(payment.last_route == route)))
     return factors
 
 
@@ -189,41 +202,44 @@ def cell_of(payment: Payment, route: str) -> str:
     return f"{payment.country or UNKNOWN}|{payment.card_brand or UNKNOWN}|{route}"
 
 
-def believe(model: SuccessModel, attempts: Sequence[tuple[Payment, str]]) -> Belief:
-    """What is believed of the log odds of attempts (payment, route).
+def believe(model: SuccessModel, payment: Payment, routes: Sequence[str]) -> Belief:
+    """What is believed of the log odds of a payment on each of several routes.
 
-    A level that the model never saw counts as 0 with the spread of its kind; one that is unknown to a model that never
-    saw it missing likewise.
+    A level that the model never saw counts as 0 with the spread of its kind.
     """
-    rows = np.zeros((len(attempts), model.mean.size))
-    rows[:, INTERCEPT] = 1.0
-    own, shared = np.zeros(len(attempts)), np.zeros(len(attempts))
-    cell_mean = np.zeros(len(attempts))
-    for row, (payment, route) in enumerate(attempts):
-        for kind, level in factors_of(payment, route, model.median_amounts):
-            block = model.blocks.get(kind)
-            if block is None:
-                continue
-            column = block.columns.get(level)
-            if column is not None:
-                rows[row, column] = 1.0
-            elif kind.startswith("route") or kind == "same_route":
-                own[row] += block.sd**2
-            else:
-                shared[row] += block.sd**2
-        cell = model.cells.get(cell_of(payment, route))
-        if cell is None:
-            own[row] += model.cell_sd**2
-        else:
-            cell_mean[row] = cell.mean
-            own[row] += cell.variance
-    contrast = rows @ model.covariance @ rows.T  # (k, d) -> (k, k)
-    contrast[np.diag_indices(len(attempts))] += own
+    shared, doubt = _columns(model, payment_factors(payment, model.median_amounts))
+    own = [_columns(model, route_factors(payment, route)) for route in routes]
+    cells = [model.cells.get(cell_of(payment, route)) for route in routes]
+    used = sorted({INTERCEPT, *shared, *(column for columns, _ in own for column in columns)})
+    place = {column: at for at, column in enumerate(used)}
+    rows = np.zeros((len(routes), len(used)))
+    rows[:, [place[column] for column in (INTERCEPT, *shared)]] = 1.0
+    for row, (columns, _) in enumerate(own):
+        rows[row, [place[column] for column in columns]] = 1.0
+    index = np.array(used)
+    contrast = rows @ model.covariance[index[:, None], index] @ rows.T  # (k, used) -> (k, k)
+    contrast[np.diag_indices(len(routes))] += [
+        unseen + (model.cell_sd**2 if cell is None else cell.variance)
+        for (_, unseen), cell in zip(own, cells, strict=True)
+    ]
     return Belief(
-        mean=rows @ model.mean + cell_mean,
-        variance=np.maximum(contrast.diagonal() + shared, 0.0),
+        mean=rows @ model.mean[index] + [0.0 if cell is None else cell.mean for cell in cells],
+        variance=np.maximum(contrast.diagonal() + doubt, 0.0),
         contrast=contrast,
     )
+
+
+def expected_logits(model: SuccessModel, payment: Payment, routes: Sequence[str]) -> list[float]:
+    """The means of `believe` alone, for searches: a few microseconds a route."""
+    effects = model.mean.tolist()
+    shared, _ = _columns(model, payment_factors(payment, model.median_amounts))
+    base = effects[INTERCEPT] + sum(effects[column] for column in shared)
+    answer = []
+    for route in routes:
+        columns, _ = _columns(model, route_factors(payment, route))
+        cell = model.cells.get(cell_of(payment, route))
+        answer.append(base + sum(effects[column] for column in columns) + (0.0 if cell is None else cell.mean))
+    return answer
 
 
 def mean_chance(mean: float, variance: float) -> float:
@@ -253,3 +269,22 @@ def _bin(value: float | None, edges: Sequence[float]) -> str:
     for edge in edges:
         at += value >= edge
     return str(at)
+
+
+def _columns(model: SuccessModel, factors: Sequence[tuple[str, str]]) -> tuple[list[int], float]:
+    """Columns of the levels that the model knows, and the variance of those that it does not."""
+    columns, unseen = [], 0.0
+    for kind, level in factors:
+        block = model.blocks.get(kind)
+        if block is None:
+            continue
+        column = block.columns.get(level)
+        if column is None:
+            unseen += block.sd**2
+        else:
+            columns.append(column)
+    return columns, unseen
+
+
+def _is_after_decline(payment: Payment) -> bool:
+    return payment.last_decline_code is not None or payment.hours_since_decline is not None

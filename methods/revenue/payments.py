@@ -12,13 +12,22 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
 from methods.revenue.payment_parameters import NEEDS_PAYER, PaymentParameters
-from methods.revenue.payment_success import DeclineKind, Payment, Stage, believe, chance_at, mean_chance
+from methods.revenue.payment_success import (
+    DeclineKind,
+    Payment,
+    Stage,
+    believe,
+    chance_at,
+    expected_logits,
+    mean_chance,
+)
 
 Floats = NDArray[np.float64]
 
@@ -142,7 +151,7 @@ def rank_routes(
 
     Without an amount the order is by the chance of a success.
     """
-    belief = believe(version.success, [(payment, route.route_id) for route in routes])
+    belief = believe(version.success, payment, [route.route_id for route in routes])
     logits, variances = belief.mean.tolist(), belief.variance.tolist()
     estimates = [_estimate(m, v, version.level) for m, v in zip(logits, variances, strict=True)]
     means = [mean_chance(m, v) for m, v in zip(logits, variances, strict=True)]
@@ -237,28 +246,29 @@ def plan_retry(
     declined = kind is not None
     since = (payment.hours_since_decline or 0.0) if declined else 0.0
     waits = sorted({max(0.0, wait - since) for wait in version.wait_hours if wait <= limits.window_days * HOURS_A_DAY})
-    candidates = [
-        (ahead, _later(payment, ahead, since, declined=declined), route)
-        for ahead in waits
-        for route in routes
-        if not route.is_down
-    ]
-    if not candidates:
+    open_ = [route for route in routes if not route.is_down]
+    if not waits or not open_:
         return NoRetry.NOT_WORTH_IT
-    belief = believe(version.success, [(then, route.route_id) for _, then, route in candidates])
-    best, best_value = -1, 0.0
-    for i, (ahead, then, route) in enumerate(candidates):
-        net = _net(then, route, mean_chance(float(belief.mean[i]), float(belief.variance[i])))
-        value = net * (1.0 - version.delay_cost_a_day) ** (ahead / HOURS_A_DAY) if net > 0 else net
-        if value > best_value:
-            best, best_value = i, value
-    if best < 0:
+    names = [route.route_id for route in open_]
+    # The doubt hardly changes with the wait: it is taken once, and exactly for the one that is chosen.
+    variances = believe(version.success, _later(payment, waits[0], since, declined=declined), names).variance.tolist()
+    best: tuple[float, Payment, Route] | None = None
+    best_value = 0.0
+    for ahead in waits:
+        then = _later(payment, ahead, since, declined=declined)
+        kept = (1.0 - version.delay_cost_a_day) ** (ahead / HOURS_A_DAY)
+        for route, logit, variance in zip(open_, expected_logits(version.success, then, names), variances, strict=True):
+            value = kept * _net(then, route, mean_chance(logit, variance))
+            if value > best_value:
+                best, best_value = (ahead, then, route), value
+    if best is None:
         return NoRetry.NOT_WORTH_IT
-    ahead, _, route = candidates[best]
+    ahead, then, route = best
+    belief = believe(version.success, then, [route.route_id])
     return Retry(
         hours_from_now=ahead,
         route_id=route.route_id,
-        success=_estimate(float(belief.mean[best]), float(belief.variance[best]), version.level),
+        success=_estimate(float(belief.mean[0]), float(belief.variance[0]), version.level),
     )
 
 
@@ -323,8 +333,14 @@ def _net_estimate(payment: Payment, route: Route, success: Estimate, net: float)
 
 
 def _estimate(mean: float, variance: float, level: float) -> Estimate:
-    reach = NormalDist().inv_cdf((1.0 + level) / 2.0) * math.sqrt(variance)
+    reach = _reach(level) * math.sqrt(variance)
     return Estimate(value=chance_at(mean), lower=chance_at(mean - reach), upper=chance_at(mean + reach))
+
+
+@lru_cache(maxsize=8)
+def _reach(level: float) -> float:
+    """Standard deviations from the middle to the end of an interval."""
+    return NormalDist().inv_cdf((1.0 + level) / 2.0)
 
 
 def _drawn(propensity: Floats, chance: float) -> int:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import linalg, sparse
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types; comes with scikit-learn
 
 from methods.revenue.demand import expit
 from methods.revenue.payment_parameters import NEVER_RETRIED, PaymentParameters
@@ -31,8 +32,9 @@ from methods.revenue.payment_success import (
 
 Floats = NDArray[np.float64]
 
-ROUNDS, NEWTON_STEPS = 25, 12
-CONVERGED = 1e-3  # largest relative change of a spread
+ROUNDS = 40
+STEPS_A_ROUND, NEWTON_STEPS = 1, 12  # Newton's steps between updates of the spreads, and once those have settled
+CONVERGED = 5e-3  # largest relative change of a spread
 START_SD = 0.3  # where the search for a spread starts
 GUESS_SD, GUESS_LEVELS = 0.03, 0.5  # guess of every spread, and the levels that it counts for: most kinds are noise
 UNSEEN_SD = 0.15  # least spread that a level never seen is doubted by; JUDGEMENT: a new route differs more than noise
@@ -109,7 +111,9 @@ def fit_success(attempts: Attempts, *, half_life_days: float = HALF_LIFE_DAYS) -
     kind_of_column = np.concatenate([[-1], *(np.full(len(columns[kind]), i) for i, kind in enumerate(kinds))]).astype(
         int
     )
-    mean, covariance, spreads = _fit_effects(design, y, kind_of_column, len(kinds))
+    # Two BLAS threads that wait for each other beside other work took 28 s for what one does in 3.
+    with threadpool_limits(limits=1, user_api="blas"):
+        mean, covariance, spreads = _fit_effects(design, y, kind_of_column, len(kinds))
     cells, cell_sd = _fit_cells(
         [cell_of(p, r) for p, r in zip(attempts.payments, attempts.route, strict=True)],
         design @ mean,
@@ -231,7 +235,7 @@ def _fit_effects(
     covariance = np.zeros((mean.size, mean.size))
     for _ in range(ROUNDS):
         precision = np.concatenate([[INTERCEPT_SD**-2.0], spreads[kind[1:]] ** -2.0])
-        mean, covariance = _mode(design, y, mean, precision)
+        mean, covariance = _mode(design, y, mean, precision, STEPS_A_ROUND)
         new = _spread(
             np.bincount(kind[1:], weights=mean[1:] ** 2, minlength=kinds),
             np.bincount(kind[1:], weights=covariance.diagonal()[1:], minlength=kinds),
@@ -242,6 +246,8 @@ def _fit_effects(
         spreads = new
         if change < CONVERGED:
             break
+    precision = np.concatenate([[INTERCEPT_SD**-2.0], spreads[kind[1:]] ** -2.0])
+    mean, covariance = _mode(design, y, mean, precision, NEWTON_STEPS)
     return mean, covariance, spreads
 
 
@@ -255,7 +261,7 @@ def _spread(squares: ArrayLike, variances: ArrayLike, levels: ArrayLike, spread:
     return np.sqrt((GUESS_LEVELS * GUESS_SD**2 + np.asarray(squares)) / (GUESS_LEVELS + told))
 
 
-def _mode(design: sparse.csr_matrix, y: Floats, mean: Floats, precision: Floats) -> tuple[Floats, Floats]:
+def _mode(design: sparse.csr_matrix, y: Floats, mean: Floats, precision: Floats, steps: int) -> tuple[Floats, Floats]:
     """Mode and covariance of the effects under a normal prior around 0."""
 
     def value(at: Floats) -> float:
@@ -263,7 +269,7 @@ def _mode(design: sparse.csr_matrix, y: Floats, mean: Floats, precision: Floats)
         return float(y @ logit - np.logaddexp(0.0, logit).sum() - precision @ at**2 / 2.0)
 
     now = value(mean)
-    for _ in range(NEWTON_STEPS):
+    for _ in range(steps):
         chance = expit(design @ mean)
         step = linalg.solve(
             _information(design, chance, precision), design.T @ (y - chance) - precision * mean, assume_a="pos"

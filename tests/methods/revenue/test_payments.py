@@ -10,7 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from methods.revenue.payment_parameters import NEVER_RETRIED, PaymentParameters, parse_parameters
-from methods.revenue.payment_success import Block, Cell, DeclineKind, Payment, Stage, SuccessModel, believe, mean_chance
+from methods.revenue.payment_success import (
+    Block,
+    Cell,
+    DeclineKind,
+    Payment,
+    Stage,
+    SuccessModel,
+    believe,
+    expected_logits,
+    mean_chance,
+)
 from methods.revenue.payments import (
     Limits,
     NoRetry,
@@ -252,8 +262,8 @@ def test_a_new_route_is_explored_more_than_a_known_worse_one() -> None:
 
 
 def test_an_unknown_level_adds_the_spread_of_its_kind() -> None:
-    known = believe(VERSION.success, [(RENEWAL, "A")])
-    unknown = believe(VERSION.success, [(RENEWAL, "new")])
+    known = believe(VERSION.success, RENEWAL, ["A"])
+    unknown = believe(VERSION.success, RENEWAL, ["new"])
 
     # Route, route and brand, each 0.3; the cell's own spread 0.2 instead of its 0.05 variance.
     model = VERSION.success
@@ -261,6 +271,16 @@ def test_an_unknown_level_adds_the_spread_of_its_kind() -> None:
     rest = model.covariance[np.ix_(columns, columns)].sum()
     assert unknown.variance[0] == pytest.approx(rest + 2 * 0.3**2 + 0.2**2)
     assert unknown.variance[0] > known.variance[0]
+
+
+@settings(max_examples=60, deadline=None)
+@given(PAYMENTS)
+def test_the_search_for_a_retry_sees_the_same_log_odds(payment: Payment) -> None:
+    names = ["A", "B", "new"]
+
+    exact = believe(VERSION.success, payment, names).mean
+
+    np.testing.assert_allclose(expected_logits(VERSION.success, payment, names), exact, atol=1e-9)
 
 
 def test_the_order_of_the_routes_in_the_request_does_not_matter() -> None:
