@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 CHURN = "churn"  # rows and trees, with a shell of its own (training/revenue/fitting.py)
 RECIPES = {
     "ltv": "training.revenue.ltv_version",
+    "path": "training.learning.path_version",
     "difficulty": "training.learning.difficulty_version",
 }
 """Model -> module of Python that holds its `RECIPE`."""

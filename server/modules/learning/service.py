@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from paedsresus.ml.v1 import learning_pb2
-from server.modules.learning import adjust_difficulty
+from server.modules.learning import adjust_difficulty, generate_path
 from server.monitor.status import StatusFacts, module_status
 from server.serving.answering import Means
 from server.serving.dispatch import Answer, Call
@@ -20,9 +20,9 @@ from server.serving.wire.judge import judge, parse
 SERVICE = "paedsresus.ml.v1.LearningService"
 WHOLE: tuple[Whole, ...] = (adjust_difficulty.METHOD,)
 """Methods that the worker answers on its loop."""
-HEAVY: tuple[Whole, ...] = ()
+HEAVY: tuple[Whole, ...] = (generate_path.METHOD,)
 """Methods that the compute process answers."""
-KINDS: dict[str, ModelKind] = {"difficulty": adjust_difficulty.KIND}
+KINDS: dict[str, ModelKind] = {"path": generate_path.KIND, "difficulty": adjust_difficulty.KIND}
 
 
 class LearningService:
