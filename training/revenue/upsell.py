@@ -157,7 +157,7 @@ def fit_preparation(matrix: NDArray[np.float32], schema: FeatureSchema) -> Prepa
     columns: dict[str, list[float]] = {name: [] for name in Preparation.__slots__}
     for number, column in zip(is_number, raw.T, strict=True):
         known = column[~np.isnan(column)]
-        logged = number and bool(known.size) and known.min() >= 0 and _skewness(known) > SKEWED
+        logged = bool(number and known.size and known.min() >= 0 and _skewness(known) > SKEWED)
         seen = np.log1p(known) if logged else known
         # A missing number becomes the median, a missing category or flag the mean: no level at all.
         fill = float(np.median(seen) if number else seen.mean()) if seen.size else 0.0

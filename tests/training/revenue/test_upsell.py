@@ -1,10 +1,12 @@
 """The upsell fit on offers whose effect is known: what it finds, what it refuses to say, how often intervals hold."""
 
+import json
+
 import numpy as np
 import pytest
 
 from methods.revenue.upsell import load_offers, prepare, uplift_by_row, uplift_of
-from methods.revenue.upsell_parameters import UpsellParameters
+from methods.revenue.upsell_parameters import UpsellParameters, parse_parameters
 from methods.statistics.uplift_scores import qini_coefficient
 from tests.fakes.offer_rows import SCHEMA, offer_rows
 from training.revenue.offer_logistic import fit_offer_logistic, inverse_chances
@@ -125,6 +127,13 @@ def test_without_any_randomised_row_there_is_no_fit() -> None:
 
     with pytest.raises(ValueError, match="by chance"):
         fit(rows.take(np.zeros(60, dtype=np.bool_)))
+
+
+def test_a_fitted_version_survives_its_file() -> None:
+    rows, _ = offer_rows(np.random.default_rng(11), 1_500)
+    parameters = fit(rows).parameters
+
+    assert parse_parameters(json.loads(json.dumps(parameters.to_json()))) == parameters
 
 
 def test_the_same_seed_gives_the_same_version() -> None:
