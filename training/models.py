@@ -14,6 +14,7 @@ RECIPES = {
     "ltv": "training.revenue.ltv_version",
     "path": "training.learning.path_version",
     "difficulty": "training.learning.difficulty_version",
+    "lessons": "training.learning.lessons_version",
 }
 """Model -> module of Python that holds its `RECIPE`."""
 MODELS = (CHURN, *RECIPES)
