@@ -37,6 +37,8 @@ STOP_MARGIN_SECONDS = 3.0  # beyond its drain a process gets this to write what 
 STEADY_SECONDS = 30.0  # a process that lived so long has started well: the next restart is quick again
 HOPELESS_FAILURES = 5  # of every worker before any was ever ready: about 2 s; once up, a server never gives up
 BACKOFF_FIRST_SECONDS, BACKOFF_MOST_SECONDS = 0.1, 10.0
+# A process here is one core; what numpy's library would start beside it only waits, on the cores of the others.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 TICK_SECONDS = 0.1  # between two looks; an ended child or a signal wakes it at once
 
 
@@ -304,7 +306,7 @@ class Supervisor:
         try:
             process.handle = subprocess.Popen(
                 self.commands[process.role],
-                env={**self.environ, **self.settings.to_environ(), **place.to_environ()},
+                env={**ONE_THREAD, **self.environ, **self.settings.to_environ(), **place.to_environ()},
                 stdin=subprocess.DEVNULL,
                 process_group=0,  # Ctrl-C reaches the supervisor alone, which drains
                 preexec_fn=die_with(os.getpid()),  # noqa: PLW1509 - safe here: the supervisor has no threads

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types; comes with scikit-learn
 
 from methods.features import FeatureSchema
 from training.artifact import Provenance, canonical_json, write_artifact
@@ -95,7 +96,8 @@ def fit_recipe(
         progress: is told each step.
     Raises: ValueError: the data do not suffice for a fit.
     """
-    fitted = recipe.fit(mart, np.random.default_rng(seed), progress)
+    with threadpool_limits(limits=1):  # two threads that wait for each other turned a second into half a minute
+        fitted = recipe.fit(mart, np.random.default_rng(seed), progress)
     provenance = Provenance(
         data_version=mart.data_version,
         data_time=fitted.data_time,
