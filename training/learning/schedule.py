@@ -76,7 +76,7 @@ class ScheduleOptions:
         skill_sds: candidates for the spread of skills' own stabilities around their kind's, log scale.
     """
 
-    most_rows: int = 40_000
+    most_rows: int = 25_000
     most_steps: int = 60
     longest: int = 100
     most_skill_rows: int = 120_000
