@@ -15,6 +15,7 @@ RECIPES = {
     "path": "training.learning.path_version",
     "difficulty": "training.learning.difficulty_version",
     "lessons": "training.learning.lessons_version",
+    "schedule": "training.learning.schedule_version",
 }
 """Model -> module of Python that holds its `RECIPE`."""
 MODELS = (CHURN, *RECIPES)

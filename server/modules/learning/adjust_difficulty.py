@@ -109,7 +109,8 @@ def _judged(
     for place, event in enumerate(request.features.knowledge.history):
         outcome = event.WhichOneof("outcome")
         ended = _seconds(event.event_time)
-        if event.skill_id != request.skill_id or outcome is None or not counted_until < ended <= as_of:
+        is_judged = outcome is not None and event.assessor != learning_pb2.ASSESSOR_SELF
+        if event.skill_id != request.skill_id or not is_judged or not counted_until < ended <= as_of:
             continue
         item = items.get(event.item_id) or known_item(parameters, event.item_id)
         score = float(event.correct) if outcome == "correct" else event.score

@@ -75,6 +75,8 @@ def test_what_is_not_a_judged_answer_in_the_skill_before_now_does_not_count() ->
     _answered(request, "i2", 1, days_ago=-1.0)
     seen = request.features.knowledge.history.add(skill_id="airway", item_id="i1")
     seen.event_time.FromDatetime(AS_OF - timedelta(days=1))
+    _answered(request, "i2", 1)
+    request.features.knowledge.history[-1].assessor = learning_pb2.ASSESSOR_SELF
 
     assert _answer(request).ability.value == 0.0
 
