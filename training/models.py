@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 CHURN = "churn"  # rows and trees, with a shell of its own (training/revenue/fitting.py)
 RECIPES = {
     "ltv": "training.revenue.ltv_version",
+    "price": "training.revenue.price_version",
     "path": "training.learning.path_version",
     "difficulty": "training.learning.difficulty_version",
     "lessons": "training.learning.lessons_version",
