@@ -55,7 +55,7 @@ def test_a_model_that_nothing_asks_is_refused(tmp_path: Path) -> None:
     digest = publish_fake(tmp_path, 7)
 
     with pytest.raises(LoadRefused, match="no method of this release asks"):
-        load_version(Load(model="ltv", version=7, digest=digest, folder=f"cache/{digest}"), tmp_path, KINDS)
+        load_version(Load(model="sheep", version=7, digest=digest, folder=f"cache/{digest}"), tmp_path, KINDS)
 
 
 def test_an_artifact_of_another_model_is_refused(tmp_path: Path) -> None:
