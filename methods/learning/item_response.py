@@ -12,11 +12,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from methods.statistics.normal import normal
 
 CALIBRATED_ANSWERS = 200  # the contract: below it each answer still moves an item
 TARGET_SUCCESS = 0.75  # the contract's defaults from here on
@@ -389,7 +390,7 @@ def damped_slope(discrimination: float, error: float) -> float:
 
 def normal_reach(level: float) -> float:
     """Standard errors from the centre to the ends of a normal's central interval."""
-    return 1.6448536269514722 if level == 0.9 else NormalDist().inv_cdf(0.5 + level / 2.0)
+    return 1.6448536269514722 if level == 0.9 else normal().inv_cdf(0.5 + level / 2.0)
 
 
 def logistic(logit: float) -> float:

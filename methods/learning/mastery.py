@@ -14,11 +14,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from statistics import NormalDist
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from methods.statistics.normal import normal
 
 DRAWS: Final = 64
 WEIGHTED_DRAWS: Final = 16.0  # least effective number of draws: skills differ too, so answers elsewhere say less
@@ -289,7 +290,7 @@ def learner_points() -> tuple[Floats, Floats]:
     """DRAWS pairs of standard normal scores that fill the plane evenly: Roberts' R2 sequence; (draws,) each."""
     number = np.arange(1, DRAWS + 1)
     even = [(0.5 + number / _PLASTIC ** (axis + 1)) % 1.0 for axis in range(2)]
-    scores = [np.array([NormalDist().inv_cdf(float(share)) for share in column]) for column in even]
+    scores = [np.array([normal().inv_cdf(float(share)) for share in column]) for column in even]
     centred = [(column - column.mean()) / column.std() for column in scores]
     for column in centred:
         column.setflags(write=False)  # shared by all who ask

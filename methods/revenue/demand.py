@@ -10,6 +10,8 @@ Greenland 2005, J R Stat Soc A 168:267 (a bias with a prior); McCullagh and Neld
 Pure. Not here: which price to ask (price.py); how population and sizes are fitted (training/revenue/price.py).
 """
 
+from __future__ import annotations  # numpy.random, 3 MB, stays out of processes that never draw
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

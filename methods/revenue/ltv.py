@@ -14,7 +14,6 @@ which version answers (server).
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +34,7 @@ from methods.revenue.subscriptions import (
     Subscriptions,
     expected_payments,
 )
+from methods.statistics.normal import normal
 
 DEFAULT_MONTHS, DEFAULT_DISCOUNT = 36, 0.1  # the contract's answers to an absent horizon and rate
 MONTH_WEEKS = MONTH_DAYS / 7
@@ -98,7 +98,7 @@ def half_width(level: float) -> float:
     >>> round(half_width(0.9), 4)
     1.6449
     """
-    return NormalDist().inv_cdf((1 + level) / 2)
+    return normal().inv_cdf((1 + level) / 2)
 
 
 def prepare_purchases(parameters: PurchaseParameters, level: float) -> PreparedPurchases:

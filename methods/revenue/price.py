@@ -8,6 +8,8 @@ being best); Raiffa and Schlaifer 1961, ch. 5 (what a sample is expected to tell
 Pure; the generator comes in. Not here: the demand model; how a version is fitted (training/revenue/price.py).
 """
 
+from __future__ import annotations  # numpy.random, 3 MB, stays out of processes that never draw
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -5,6 +5,8 @@ Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, ch. 13 (per
 J R Stat Soc B 69:369 (resampling clusters).
 """
 
+from __future__ import annotations  # numpy.random, 3 MB, stays out of processes that never draw
+
 from collections.abc import Callable, Iterator
 
 import numpy as np

@@ -15,6 +15,8 @@ and Dudík 2020, ICML (DR with shrunken weights, chosen by a bound on the square
 size); Wilson 1927, with the effective number of rows as in Korn and Graubard 1998, Surv Methodol 24:193.
 """
 
+from __future__ import annotations  # numpy.random, 3 MB, stays out of processes that never draw
+
 import math
 from dataclasses import dataclass
 from enum import Enum
