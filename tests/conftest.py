@@ -1,12 +1,22 @@
-"""What tests of several folders share: one registry, trained once a run by the product itself."""
+"""What tests of several folders share: one registry, trained once a run by the product itself, and how examples are drawn.
+
+Examples are the same in every run, and no example is timed: a red run means a changed product. `HYPOTHESIS_PROFILE=explore`
+draws new ones.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.end_to_end.house import House, free_port
+
+hypothesis.settings.register_profile("same", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("explore", deadline=None, max_examples=1_000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
 @pytest.fixture(scope="session")
