@@ -1,7 +1,7 @@
-"""What tests of several folders share: one registry, trained once a run by the product itself, and how examples are drawn.
+"""What tests of several folders share: one registry, trained once a run by the product, and how examples are drawn.
 
-Examples are the same in every run, and no example is timed: a red run means a changed product. `HYPOTHESIS_PROFILE=explore`
-draws new ones.
+Examples are the same in every run, and no example is timed: a red run means a changed product. With
+`HYPOTHESIS_PROFILE=explore` new ones are drawn.
 """
 
 from __future__ import annotations
