@@ -6,8 +6,11 @@ import sys
 
 import uvloop
 
-from server.logs import configure_logs
-from server.settings import SettingsError, load_place, load_settings
+# structlog loads rich wherever it is installed, to paint tracebacks: 4 MB that a process which logs JSON never uses.
+sys.modules["rich"] = None  # type: ignore[assignment]
+
+from server.logs import configure_logs  # noqa: E402
+from server.settings import SettingsError, load_place, load_settings  # noqa: E402
 
 
 def main() -> int:
