@@ -221,12 +221,29 @@ def estimate_ability(
     if not answers:
         low, high = prior.interval(parameters.level)
         return Ability(mean=prior.mean, standard_error=prior.standard_error, lower=low, upper=high)
-    slope, difficulty, score, weight = np.array([_evidence(answer, parameters) for answer in answers]).T
-    nodes = prior.mean + prior.standard_error * _NODES
-    logit = slope[:, None] * (nodes - difficulty[:, None])  # (answers, nodes)
-    log_right = -np.logaddexp(0.0, -logit)
-    log_posterior = _LOG_WEIGHTS + weight @ (log_right - (1.0 - score)[:, None] * logit)
-    return _summary(nodes, log_posterior, parameters.level)
+    nodes, told = _told(answers, parameters, prior)
+    return _summary(nodes, _LOG_WEIGHTS + told.sum(axis=0), parameters.level)
+
+
+def answer_effects(
+    answers: Sequence[ItemAnswer], parameters: DifficultyParameters, prior: Ability | None = None, *, newest: int
+) -> list[float]:
+    """How much each of the last `newest` answers moved the ability: its mean with all answers less that without it.
+
+    Args:
+        answers: as for `estimate_ability`, the newest last.
+        parameters: the version's.
+        prior: what was known before these answers.
+        newest: how many of the last to look at.
+    Returns: logits, one for each of them, in their order; all posteriors come from one pass over the answers.
+    """
+    prior = prior or Ability()
+    if not answers:
+        return []
+    nodes, told = _told(answers, parameters, prior)
+    whole = _LOG_WEIGHTS + told.sum(axis=0)
+    mean = _summary(nodes, whole, parameters.level).mean
+    return [mean - _summary(nodes, whole - part, parameters.level).mean for part in told[-newest:]]
 
 
 def fold_ability(
@@ -408,6 +425,17 @@ def _evidence(answer: ItemAnswer, parameters: DifficultyParameters) -> tuple[flo
     half_life = parameters.half_life_days
     weight = 1.0 if half_life is None else 0.5 ** (answer.age_days / half_life)
     return slope, item.difficulty_logit, answer.score, weight
+
+
+def _told(
+    answers: Sequence[ItemAnswer], parameters: DifficultyParameters, prior: Ability
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Abilities in logits, (nodes,), and the log-likelihood that each answer adds there, (answers, nodes)."""
+    slope, difficulty, score, weight = np.array([_evidence(answer, parameters) for answer in answers]).T
+    nodes = prior.mean + prior.standard_error * _NODES
+    logit = slope[:, None] * (nodes - difficulty[:, None])  # (answers, nodes)
+    log_right = -np.logaddexp(0.0, -logit)
+    return nodes, weight[:, None] * (log_right - (1.0 - score)[:, None] * logit)
 
 
 def _summary(nodes: NDArray[np.float64], log_posterior: NDArray[np.float64], level: float) -> Ability:

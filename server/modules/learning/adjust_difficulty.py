@@ -18,6 +18,7 @@ from methods.learning.item_response import (
     Item,
     ItemAnswer,
     age_ability,
+    answer_effects,
     decide_stop,
     direction,
     estimate_ability,
@@ -77,7 +78,7 @@ def solve(parameters: DifficultyParameters, request: Any, moment: Moment) -> Any
     response.stop_decision = _stop(request, ability, len(choice))
     _update_items(response, features.seen_item_ids, judged, prior)
     if request.context.explain:
-        _explain(response, judged, ability, parameters, prior)
+        _explain(response, judged, parameters, prior)
     _say(response, judged, prior)
     return response
 
@@ -190,15 +191,12 @@ def _update_items(response: Any, seen: Sequence[str], judged: Sequence[_Judged],
 def _explain(
     response: Any,
     judged: Sequence[_Judged],
-    ability: Ability,
     parameters: DifficultyParameters,
     prior: Ability | None,
 ) -> None:
     """What the ability would be without each of the newest answers; the largest differences are the reasons."""
-    effects = []
-    for each in judged[-EXPLAINED_MOST:]:
-        others = [other.answer for other in judged if other is not each]
-        effects.append((ability.mean - estimate_ability(others, parameters, prior).mean, each))
+    moved = answer_effects([each.answer for each in judged], parameters, prior, newest=EXPLAINED_MOST)
+    effects = zip(moved, judged[-EXPLAINED_MOST:], strict=True)
     for effect, each in sorted(effects, key=lambda pair: -abs(pair[0]))[:REASONS_MOST]:
         how = "right" if each.answer.score >= 0.5 else "wrong"
         response.reasons.add(

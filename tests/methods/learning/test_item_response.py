@@ -14,6 +14,7 @@ from methods.learning.item_response import (
     ItemAnswer,
     Stop,
     age_ability,
+    answer_effects,
     decide_stop,
     difficulty_error,
     estimate_ability,
@@ -274,3 +275,14 @@ def test_the_page_shows_what_the_code_gives() -> None:
         f"| {moved.difficulty_logit:.3f} |",
     ):
         assert figure in page, figure
+
+
+@settings(max_examples=30)
+@given(st.lists(ANSWERS, max_size=12), st.integers(1, 12))
+def test_an_effect_is_the_ability_less_that_without_the_answer(answers: list[ItemAnswer], newest: int) -> None:
+    whole = estimate_ability(answers, VERSION).mean
+
+    effects = answer_effects(answers, VERSION, newest=newest)
+
+    without = [estimate_ability(answers[:place] + answers[place + 1 :], VERSION).mean for place in range(len(answers))]
+    assert effects == pytest.approx([whole - mean for mean in without[-newest:]], abs=1e-9)
