@@ -53,7 +53,7 @@ class Attempts:
         payments: as they were known before the attempt.
         route: that was tried.
         succeeded: whether the money came.
-        age_days: before the end of the data, 0 or more.
+        age_days: before the end of the log, 0 or more.
     """
 
     payments: Sequence[Payment]
@@ -96,7 +96,7 @@ def new_method_counts(attempts: Attempts) -> tuple[int, int]:
 
 
 def fit_success(attempts: Attempts, *, half_life_days: float = HALF_LIFE_DAYS) -> SuccessModel:
-    """The chance of a success by factors and cells.
+    """The chance of a success by factors and cells; the youngest attempt counts whole in its cell.
 
     Raises: ValueError: there is no success or no failure to learn from.
     """
@@ -118,7 +118,7 @@ def fit_success(attempts: Attempts, *, half_life_days: float = HALF_LIFE_DAYS) -
         [cell_of(p, r) for p, r in zip(attempts.payments, attempts.route, strict=True)],
         design @ mean,
         y,
-        0.5 ** (attempts.age_days / half_life_days),
+        0.5 ** ((attempts.age_days - attempts.age_days.min()) / half_life_days),
     )
     return SuccessModel(
         blocks={

@@ -25,6 +25,7 @@ FIELDS = {  # the request's fields behind a kind of effect
     "hour": "payer_local_hour",
     "month_part": "payer_day_of_month",
     "history": "payments_365d",
+    "failures": "payment_failures_365d",
     "attempt": "attempt_number",
     "decline": "last_decline_code",
     "wait": "last_decline_time",
@@ -112,6 +113,7 @@ def read_payment(features: Any, as_of: float) -> Payment:
         local_hour=_value(features, "payer_local_hour"),
         day_of_month=_value(features, "payer_day_of_month"),
         payments_365d=_value(features, "payments_365d"),
+        failures_365d=_value(features, "payment_failures_365d"),
     )
 
 

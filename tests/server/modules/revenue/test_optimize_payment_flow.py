@@ -152,6 +152,7 @@ def test_every_field_is_read_and_what_is_unspecified_is_unknown() -> None:
         payer_local_hour=0,
         payer_day_of_month=31,
         payments_365d=0,
+        payment_failures_365d=3,
     )
     features.amount.minor_units, features.amount.currency_code = 100, "KES"
     features.last_decline_time.FromDatetime(AS_OF - timedelta(hours=5))
@@ -172,6 +173,7 @@ def test_every_field_is_read_and_what_is_unspecified_is_unknown() -> None:
         local_hour=0,
         day_of_month=31,
         payments_365d=0,
+        failures_365d=3,
     )
 
 

@@ -2456,6 +2456,7 @@ class OptimizePaymentFlowFeatures(_message.Message):
     PAYER_DAY_OF_MONTH_FIELD_NUMBER: _builtins.int
     PAYMENTS_365D_FIELD_NUMBER: _builtins.int
     AVAILABLE_WALLETS_FIELD_NUMBER: _builtins.int
+    PAYMENT_FAILURES_365D_FIELD_NUMBER: _builtins.int
     stage: Global___PaymentStage.ValueType
     """Where in the customer's life the payment stands."""
     country_code: _builtins.str
@@ -2484,6 +2485,8 @@ class OptimizePaymentFlowFeatures(_message.Message):
     """Day of the month where the payer is; 1 to 31. Salaries come on some days and not on others."""
     payments_365d: _builtins.int
     """Payments of this payer that succeeded in the last 365 days; 0 to 10,000."""
+    payment_failures_365d: _builtins.int
+    """Attempts of this payer that were declined in the last 365 days, those at this payment left out; 0 to 10,000."""
     @_builtins.property
     def amount(self) -> _common_pb2.Money:
         """What is to be paid; above 0."""
@@ -2516,10 +2519,11 @@ class OptimizePaymentFlowFeatures(_message.Message):
         payer_day_of_month: _builtins.int | None = ...,
         payments_365d: _builtins.int | None = ...,
         available_wallets: _abc.Iterable[Global___Wallet.ValueType] | None = ...,
+        payment_failures_365d: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_amount", b"_amount", "_attempt_number", b"_attempt_number", "_attempts_in_window", b"_attempts_in_window", "_card_brand", b"_card_brand", "_card_funding", b"_card_funding", "_country_code", b"_country_code", "_device", b"_device", "_issuer_token", b"_issuer_token", "_last_decline_code", b"_last_decline_code", "_last_decline_kind", b"_last_decline_kind", "_last_decline_time", b"_last_decline_time", "_last_route_id", b"_last_route_id", "_payer_day_of_month", b"_payer_day_of_month", "_payer_local_hour", b"_payer_local_hour", "_payments_365d", b"_payments_365d", "_stage", b"_stage", "amount", b"amount", "attempt_number", b"attempt_number", "attempts_in_window", b"attempts_in_window", "card_brand", b"card_brand", "card_funding", b"card_funding", "country_code", b"country_code", "device", b"device", "issuer_token", b"issuer_token", "last_decline_code", b"last_decline_code", "last_decline_kind", b"last_decline_kind", "last_decline_time", b"last_decline_time", "last_route_id", b"last_route_id", "payer_day_of_month", b"payer_day_of_month", "payer_local_hour", b"payer_local_hour", "payments_365d", b"payments_365d", "stage", b"stage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_amount", b"_amount", "_attempt_number", b"_attempt_number", "_attempts_in_window", b"_attempts_in_window", "_card_brand", b"_card_brand", "_card_funding", b"_card_funding", "_country_code", b"_country_code", "_device", b"_device", "_issuer_token", b"_issuer_token", "_last_decline_code", b"_last_decline_code", "_last_decline_kind", b"_last_decline_kind", "_last_decline_time", b"_last_decline_time", "_last_route_id", b"_last_route_id", "_payer_day_of_month", b"_payer_day_of_month", "_payer_local_hour", b"_payer_local_hour", "_payment_failures_365d", b"_payment_failures_365d", "_payments_365d", b"_payments_365d", "_stage", b"_stage", "amount", b"amount", "attempt_number", b"attempt_number", "attempts_in_window", b"attempts_in_window", "card_brand", b"card_brand", "card_funding", b"card_funding", "country_code", b"country_code", "device", b"device", "issuer_token", b"issuer_token", "last_decline_code", b"last_decline_code", "last_decline_kind", b"last_decline_kind", "last_decline_time", b"last_decline_time", "last_route_id", b"last_route_id", "payer_day_of_month", b"payer_day_of_month", "payer_local_hour", b"payer_local_hour", "payment_failures_365d", b"payment_failures_365d", "payments_365d", b"payments_365d", "stage", b"stage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_amount", b"_amount", "_attempt_number", b"_attempt_number", "_attempts_in_window", b"_attempts_in_window", "_card_brand", b"_card_brand", "_card_funding", b"_card_funding", "_country_code", b"_country_code", "_device", b"_device", "_issuer_token", b"_issuer_token", "_last_decline_code", b"_last_decline_code", "_last_decline_kind", b"_last_decline_kind", "_last_decline_time", b"_last_decline_time", "_last_route_id", b"_last_route_id", "_payer_day_of_month", b"_payer_day_of_month", "_payer_local_hour", b"_payer_local_hour", "_payments_365d", b"_payments_365d", "_stage", b"_stage", "amount", b"amount", "attempt_number", b"attempt_number", "attempts_in_window", b"attempts_in_window", "available_wallets", b"available_wallets", "card_brand", b"card_brand", "card_funding", b"card_funding", "country_code", b"country_code", "device", b"device", "issuer_token", b"issuer_token", "last_decline_code", b"last_decline_code", "last_decline_kind", b"last_decline_kind", "last_decline_time", b"last_decline_time", "last_route_id", b"last_route_id", "payer_day_of_month", b"payer_day_of_month", "payer_local_hour", b"payer_local_hour", "payments_365d", b"payments_365d", "stage", b"stage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_amount", b"_amount", "_attempt_number", b"_attempt_number", "_attempts_in_window", b"_attempts_in_window", "_card_brand", b"_card_brand", "_card_funding", b"_card_funding", "_country_code", b"_country_code", "_device", b"_device", "_issuer_token", b"_issuer_token", "_last_decline_code", b"_last_decline_code", "_last_decline_kind", b"_last_decline_kind", "_last_decline_time", b"_last_decline_time", "_last_route_id", b"_last_route_id", "_payer_day_of_month", b"_payer_day_of_month", "_payer_local_hour", b"_payer_local_hour", "_payment_failures_365d", b"_payment_failures_365d", "_payments_365d", b"_payments_365d", "_stage", b"_stage", "amount", b"amount", "attempt_number", b"attempt_number", "attempts_in_window", b"attempts_in_window", "available_wallets", b"available_wallets", "card_brand", b"card_brand", "card_funding", b"card_funding", "country_code", b"country_code", "device", b"device", "issuer_token", b"issuer_token", "last_decline_code", b"last_decline_code", "last_decline_kind", b"last_decline_kind", "last_decline_time", b"last_decline_time", "last_route_id", b"last_route_id", "payer_day_of_month", b"payer_day_of_month", "payer_local_hour", b"payer_local_hour", "payment_failures_365d", b"payment_failures_365d", "payments_365d", b"payments_365d", "stage", b"stage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__amount: _TypeAlias = _typing.Literal["amount"]  # noqa: Y015
     _WhichOneofArgType__amount: _TypeAlias = _typing.Literal["_amount", b"_amount"]  # noqa: Y015
@@ -2549,6 +2553,8 @@ class OptimizePaymentFlowFeatures(_message.Message):
     _WhichOneofArgType__payer_day_of_month: _TypeAlias = _typing.Literal["_payer_day_of_month", b"_payer_day_of_month"]  # noqa: Y015
     _WhichOneofReturnType__payer_local_hour: _TypeAlias = _typing.Literal["payer_local_hour"]  # noqa: Y015
     _WhichOneofArgType__payer_local_hour: _TypeAlias = _typing.Literal["_payer_local_hour", b"_payer_local_hour"]  # noqa: Y015
+    _WhichOneofReturnType__payment_failures_365d: _TypeAlias = _typing.Literal["payment_failures_365d"]  # noqa: Y015
+    _WhichOneofArgType__payment_failures_365d: _TypeAlias = _typing.Literal["_payment_failures_365d", b"_payment_failures_365d"]  # noqa: Y015
     _WhichOneofReturnType__payments_365d: _TypeAlias = _typing.Literal["payments_365d"]  # noqa: Y015
     _WhichOneofArgType__payments_365d: _TypeAlias = _typing.Literal["_payments_365d", b"_payments_365d"]  # noqa: Y015
     _WhichOneofReturnType__stage: _TypeAlias = _typing.Literal["stage"]  # noqa: Y015
@@ -2581,6 +2587,8 @@ class OptimizePaymentFlowFeatures(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__payer_day_of_month) -> _WhichOneofReturnType__payer_day_of_month | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__payer_local_hour) -> _WhichOneofReturnType__payer_local_hour | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__payment_failures_365d) -> _WhichOneofReturnType__payment_failures_365d | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__payments_365d) -> _WhichOneofReturnType__payments_365d | None: ...
     @_typing.overload
