@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from paedsresus.ml._validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpaedsresus/ml/v1/common.proto\x12\x10paedsresus.ml.v1\x1a\x1b\x62uf/validate/validate.proto\x1a google/protobuf/descriptor.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9e\x02\n\x0eRequestContext\x12&\n\nrequest_id\x18\x01 \x01(\tB\x12\xbaH\x0fr\r\x18\x80\x01\x32\x08^[!-~]*$\x12&\n\nsubject_id\x18\x02 \x01(\tB\x12\xbaH\x0fr\r\x18\x80\x01\x32\x08^[!-~]*$\x12\'\n\x0brouting_key\x18\x03 \x01(\tB\x12\xbaH\x0fr\r\x18\x80\x01\x32\x08^[!-~]*$\x12@\n\nas_of_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x10\xbaH\r\xb2\x01\n\x1a\x06\x08\x80\xae\x99\xa4\x0f\x32\x00\x12(\n\x06locale\x18\x05 \x01(\tB\x18\xbaH\x15r\x13\x18#2\x0f^[A-Za-z0-9-]*$\x12\x16\n\x0e\x61llow_fallback\x18\x06 \x01(\x08\x12\x0f\n\x07\x65xplain\x18\x07 \x01(\x08\"\x86\x03\n\nAnswerInfo\x12-\n\tserved_by\x18\x01 \x03(\x0b\x32\x1a.paedsresus.ml.v1.ServedBy\x12\x15\n\rprediction_id\x18\x02 \x01(\t\x12\x14\n\x0c\x64\x61ta_version\x18\x03 \x01(\t\x12-\n\tdata_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x63ompute_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65vidence\x18\x06 \x01(\x0e\x32\x1a.paedsresus.ml.v1.Evidence\x12\x14\n\x0cobservations\x18\x07 \x01(\x05\x12\x15\n\rfallback_used\x18\x08 \x01(\x08\x12+\n\x08warnings\x18\t \x03(\x0e\x32\x19.paedsresus.ml.v1.Warning\x12\x33\n\nexperiment\x18\n \x01(\x0b\x32\x1f.paedsresus.ml.v1.ExperimentArm\"g\n\x08ServedBy\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12$\n\x04role\x18\x03 \x01(\x0e\x32\x16.paedsresus.ml.v1.Role\x12\x15\n\rstate_version\x18\x04 \x01(\t\"<\n\rExperimentArm\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03\x61rm\x18\x02 \x01(\t\x12\x12\n\npropensity\x18\x03 \x01(\x01\"\xa5\x01\n\x08\x45stimate\x12\x12\n\x05value\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05lower\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05upper\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\r\n\x05level\x18\x04 \x01(\x01\x12\x30\n\x06method\x18\x05 \x01(\x0e\x32 .paedsresus.ml.v1.EstimateMethodB\x08\n\x06_valueB\x08\n\x06_lowerB\x08\n\x06_upper\"J\n\x05Money\x12\x17\n\x0bminor_units\x18\x01 \x01(\x03\x42\x02\x30\x01\x12(\n\rcurrency_code\x18\x02 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{3}$\"\xf5\x01\n\rMoneyEstimate\x12+\n\x05value\x18\x01 \x01(\x0b\x32\x17.paedsresus.ml.v1.MoneyH\x00\x88\x01\x01\x12+\n\x05lower\x18\x02 \x01(\x0b\x32\x17.paedsresus.ml.v1.MoneyH\x01\x88\x01\x01\x12+\n\x05upper\x18\x03 \x01(\x0b\x32\x17.paedsresus.ml.v1.MoneyH\x02\x88\x01\x01\x12\r\n\x05level\x18\x04 \x01(\x01\x12\x30\n\x06method\x18\x05 \x01(\x0e\x32 .paedsresus.ml.v1.EstimateMethodB\x08\n\x06_valueB\x08\n\x06_lowerB\x08\n\x06_upper\"K\n\x06Reason\x12\x0f\n\x07\x66\x65\x61ture\x18\x01 \x01(\t\x12\x14\n\x0c\x63ontribution\x18\x02 \x01(\x01\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\"W\n\x08RowError\x12\x0b\n\x03row\x18\x01 \x01(\x05\x12-\n\x06reason\x18\x02 \x01(\x0e\x32\x1d.paedsresus.ml.v1.ErrorReason\x12\x0f\n\x07message\x18\x03 \x01(\t*T\n\x04Lane\x12\x14\n\x10LANE_UNSPECIFIED\x10\x00\x12\x14\n\x10LANE_INTERACTIVE\x10\x01\x12\x0e\n\nLANE_HEAVY\x10\x02\x12\x10\n\x0cLANE_CONTROL\x10\x03*D\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x11\n\rROLE_CHAMPION\x10\x01\x12\x13\n\x0fROLE_CHALLENGER\x10\x02*i\n\x08\x45vidence\x12\x18\n\x14\x45VIDENCE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x45VIDENCE_PRIOR_ONLY\x10\x01\x12\x13\n\x0f\x45VIDENCE_COHORT\x10\x02\x12\x15\n\x11\x45VIDENCE_PERSONAL\x10\x03*\xcd\x02\n\x07Warning\x12\x17\n\x13WARNING_UNSPECIFIED\x10\x00\x12\x16\n\x12WARNING_COLD_START\x10\x01\x12\x18\n\x14WARNING_OUT_OF_RANGE\x10\x02\x12\x16\n\x12WARNING_STALE_DATA\x10\x03\x12\x11\n\rWARNING_DRIFT\x10\x04\x12\"\n\x1eWARNING_NO_RANDOMISED_EVIDENCE\x10\x05\x12\x14\n\x10WARNING_CENSORED\x10\x06\x12\x16\n\x12WARNING_NO_CONTROL\x10\x07\x12$\n WARNING_COUNTERFACTUALS_DISAGREE\x10\x08\x12\x1c\n\x18WARNING_CEILING_EXCEEDED\x10\t\x12\x19\n\x15WARNING_EXTRAPOLATION\x10\n\x12\x1b\n\x17WARNING_JUDGEMENT_PRIOR\x10\x0b*\xec\x01\n\x0e\x45stimateMethod\x12\x1f\n\x1b\x45STIMATE_METHOD_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x45STIMATE_METHOD_POSTERIOR\x10\x01\x12\x1d\n\x19\x45STIMATE_METHOD_CONFORMAL\x10\x02\x12\x1d\n\x19\x45STIMATE_METHOD_BOOTSTRAP\x10\x03\x12\x1e\n\x1a\x45STIMATE_METHOD_SEQUENTIAL\x10\x04\x12\x1b\n\x17\x45STIMATE_METHOD_PLACEBO\x10\x05\x12\x1f\n\x1b\x45STIMATE_METHOD_MONTE_CARLO\x10\x06*u\n\x06Health\x12\x16\n\x12HEALTH_UNSPECIFIED\x10\x00\x12\x12\n\x0eHEALTH_HEALTHY\x10\x01\x12\x13\n\x0fHEALTH_DEGRADED\x10\x02\x12\x14\n\x10HEALTH_UNHEALTHY\x10\x03\x12\x14\n\x10HEALTH_NOT_BUILT\x10\x04*\xe8\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\"\n\x1e\x45RROR_REASON_MALFORMED_REQUEST\x10\x01\x12\x1e\n\x1a\x45RROR_REASON_INVALID_FIELD\x10\x02\x12\x1a\n\x16\x45RROR_REASON_NOT_BUILT\x10\x03\x12\x1f\n\x1b\x45RROR_REASON_UNKNOWN_METHOD\x10\x04\x12 \n\x1c\x45RROR_REASON_NO_LIVE_VERSION\x10\x05\x12\x19\n\x15\x45RROR_REASON_DRAINING\x10\x06\x12$\n ERROR_REASON_CONTROL_UNAVAILABLE\x10\x07\x12$\n ERROR_REASON_COMPUTE_UNAVAILABLE\x10\x08\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\t\x12\x1b\n\x17\x45RROR_REASON_QUEUE_FULL\x10\n\x12\"\n\x1e\x45RROR_REASON_DEADLINE_EXCEEDED\x10\x0b\x12\x1a\n\x16\x45RROR_REASON_NOT_FOUND\x10\x0c\x12\x1c\n\x18\x45RROR_REASON_WRONG_STATE\x10\r\x12\x19\n\x15\x45RROR_REASON_CONFLICT\x10\x0e\x12 \n\x1c\x45RROR_REASON_UNAUTHENTICATED\x10\x0f\x12\"\n\x1e\x45RROR_REASON_PERMISSION_DENIED\x10\x10\x12\x1d\n\x19\x45RROR_REASON_SWITCHED_OFF\x10\x11\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\x12*\x80\x02\n\x0c\x43linicalRole\x12\x1d\n\x19\x43LINICAL_ROLE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43LINICAL_ROLE_NURSE\x10\x01\x12\x1b\n\x17\x43LINICAL_ROLE_PHYSICIAN\x10\x02\x12\x1b\n\x17\x43LINICAL_ROLE_PARAMEDIC\x10\x03\x12!\n\x1d\x43LINICAL_ROLE_BIRTH_ATTENDANT\x10\x04\x12\'\n#CLINICAL_ROLE_RESPIRATORY_THERAPIST\x10\x05\x12\x19\n\x15\x43LINICAL_ROLE_STUDENT\x10\x06\x12\x17\n\x13\x43LINICAL_ROLE_OTHER\x10\x07:F\n\x04lane\x12\x1e.google.protobuf.MethodOptions\x18\xd1\x86\x03 \x01(\x0e\x32\x16.paedsresus.ml.v1.Lane:/\n\x05model\x12\x1e.google.protobuf.MethodOptions\x18\xd2\x86\x03 \x03(\t:-\n\x04unit\x12\x1d.google.protobuf.FieldOptions\x18\xd3\x86\x03 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpaedsresus/ml/v1/common.proto\x12\x10paedsresus.ml.v1\x1a\x1b\x62uf/validate/validate.proto\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9e\x02\n\x0eRequestContext\x12&\n\nrequest_id\x18\x01 \x01(\tB\x12\xbaH\x0fr\r\x18\x80\x01\x32\x08^[!-~]*$\x12&\n\nsubject_id\x18\x02 \x01(\tB\x12\xbaH\x0fr\r\x18\x80\x01\x32\x08^[!-~]*$\x12\'\n\x0brouting_key\x18\x03 \x01(\tB\x12\xbaH\x0fr\r\x18\x80\x01\x32\x08^[!-~]*$\x12@\n\nas_of_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x10\xbaH\r\xb2\x01\n\x1a\x06\x08\x80\xae\x99\xa4\x0f\x32\x00\x12(\n\x06locale\x18\x05 \x01(\tB\x18\xbaH\x15r\x13\x18#2\x0f^[A-Za-z0-9-]*$\x12\x16\n\x0e\x61llow_fallback\x18\x06 \x01(\x08\x12\x0f\n\x07\x65xplain\x18\x07 \x01(\x08\"\xc3\x03\n\nAnswerInfo\x12-\n\tserved_by\x18\x01 \x03(\x0b\x32\x1a.paedsresus.ml.v1.ServedBy\x12\x15\n\rprediction_id\x18\x02 \x01(\t\x12\x14\n\x0c\x64\x61ta_version\x18\x03 \x01(\t\x12-\n\tdata_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x63ompute_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65vidence\x18\x06 \x01(\x0e\x32\x1a.paedsresus.ml.v1.Evidence\x12\x14\n\x0cobservations\x18\x07 \x01(\x05\x12\x15\n\rfallback_used\x18\x08 \x01(\x08\x12+\n\x08warnings\x18\t \x03(\x0e\x32\x19.paedsresus.ml.v1.Warning\x12\x33\n\nexperiment\x18\n \x01(\x0b\x32\x1f.paedsresus.ml.v1.ExperimentArm\x12;\n\x10\x66\x65\x61ture_snapshot\x18\x0b \x01(\x0b\x32!.paedsresus.ml.v1.FeatureSnapshot\"\x88\x01\n\x0f\x46\x65\x61tureSnapshot\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12-\n\tdata_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x03\x61ge\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"g\n\x08ServedBy\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12$\n\x04role\x18\x03 \x01(\x0e\x32\x16.paedsresus.ml.v1.Role\x12\x15\n\rstate_version\x18\x04 \x01(\t\"<\n\rExperimentArm\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03\x61rm\x18\x02 \x01(\t\x12\x12\n\npropensity\x18\x03 \x01(\x01\"\xa5\x01\n\x08\x45stimate\x12\x12\n\x05value\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05lower\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05upper\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\r\n\x05level\x18\x04 \x01(\x01\x12\x30\n\x06method\x18\x05 \x01(\x0e\x32 .paedsresus.ml.v1.EstimateMethodB\x08\n\x06_valueB\x08\n\x06_lowerB\x08\n\x06_upper\"J\n\x05Money\x12\x17\n\x0bminor_units\x18\x01 \x01(\x03\x42\x02\x30\x01\x12(\n\rcurrency_code\x18\x02 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{3}$\"\xf5\x01\n\rMoneyEstimate\x12+\n\x05value\x18\x01 \x01(\x0b\x32\x17.paedsresus.ml.v1.MoneyH\x00\x88\x01\x01\x12+\n\x05lower\x18\x02 \x01(\x0b\x32\x17.paedsresus.ml.v1.MoneyH\x01\x88\x01\x01\x12+\n\x05upper\x18\x03 \x01(\x0b\x32\x17.paedsresus.ml.v1.MoneyH\x02\x88\x01\x01\x12\r\n\x05level\x18\x04 \x01(\x01\x12\x30\n\x06method\x18\x05 \x01(\x0e\x32 .paedsresus.ml.v1.EstimateMethodB\x08\n\x06_valueB\x08\n\x06_lowerB\x08\n\x06_upper\"K\n\x06Reason\x12\x0f\n\x07\x66\x65\x61ture\x18\x01 \x01(\t\x12\x14\n\x0c\x63ontribution\x18\x02 \x01(\x01\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\"W\n\x08RowError\x12\x0b\n\x03row\x18\x01 \x01(\x05\x12-\n\x06reason\x18\x02 \x01(\x0e\x32\x1d.paedsresus.ml.v1.ErrorReason\x12\x0f\n\x07message\x18\x03 \x01(\t*T\n\x04Lane\x12\x14\n\x10LANE_UNSPECIFIED\x10\x00\x12\x14\n\x10LANE_INTERACTIVE\x10\x01\x12\x0e\n\nLANE_HEAVY\x10\x02\x12\x10\n\x0cLANE_CONTROL\x10\x03*D\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x11\n\rROLE_CHAMPION\x10\x01\x12\x13\n\x0fROLE_CHALLENGER\x10\x02*i\n\x08\x45vidence\x12\x18\n\x14\x45VIDENCE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x45VIDENCE_PRIOR_ONLY\x10\x01\x12\x13\n\x0f\x45VIDENCE_COHORT\x10\x02\x12\x15\n\x11\x45VIDENCE_PERSONAL\x10\x03*\xcd\x02\n\x07Warning\x12\x17\n\x13WARNING_UNSPECIFIED\x10\x00\x12\x16\n\x12WARNING_COLD_START\x10\x01\x12\x18\n\x14WARNING_OUT_OF_RANGE\x10\x02\x12\x16\n\x12WARNING_STALE_DATA\x10\x03\x12\x11\n\rWARNING_DRIFT\x10\x04\x12\"\n\x1eWARNING_NO_RANDOMISED_EVIDENCE\x10\x05\x12\x14\n\x10WARNING_CENSORED\x10\x06\x12\x16\n\x12WARNING_NO_CONTROL\x10\x07\x12$\n WARNING_COUNTERFACTUALS_DISAGREE\x10\x08\x12\x1c\n\x18WARNING_CEILING_EXCEEDED\x10\t\x12\x19\n\x15WARNING_EXTRAPOLATION\x10\n\x12\x1b\n\x17WARNING_JUDGEMENT_PRIOR\x10\x0b*\xec\x01\n\x0e\x45stimateMethod\x12\x1f\n\x1b\x45STIMATE_METHOD_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x45STIMATE_METHOD_POSTERIOR\x10\x01\x12\x1d\n\x19\x45STIMATE_METHOD_CONFORMAL\x10\x02\x12\x1d\n\x19\x45STIMATE_METHOD_BOOTSTRAP\x10\x03\x12\x1e\n\x1a\x45STIMATE_METHOD_SEQUENTIAL\x10\x04\x12\x1b\n\x17\x45STIMATE_METHOD_PLACEBO\x10\x05\x12\x1f\n\x1b\x45STIMATE_METHOD_MONTE_CARLO\x10\x06*u\n\x06Health\x12\x16\n\x12HEALTH_UNSPECIFIED\x10\x00\x12\x12\n\x0eHEALTH_HEALTHY\x10\x01\x12\x13\n\x0fHEALTH_DEGRADED\x10\x02\x12\x14\n\x10HEALTH_UNHEALTHY\x10\x03\x12\x14\n\x10HEALTH_NOT_BUILT\x10\x04*\xe8\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\"\n\x1e\x45RROR_REASON_MALFORMED_REQUEST\x10\x01\x12\x1e\n\x1a\x45RROR_REASON_INVALID_FIELD\x10\x02\x12\x1a\n\x16\x45RROR_REASON_NOT_BUILT\x10\x03\x12\x1f\n\x1b\x45RROR_REASON_UNKNOWN_METHOD\x10\x04\x12 \n\x1c\x45RROR_REASON_NO_LIVE_VERSION\x10\x05\x12\x19\n\x15\x45RROR_REASON_DRAINING\x10\x06\x12$\n ERROR_REASON_CONTROL_UNAVAILABLE\x10\x07\x12$\n ERROR_REASON_COMPUTE_UNAVAILABLE\x10\x08\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\t\x12\x1b\n\x17\x45RROR_REASON_QUEUE_FULL\x10\n\x12\"\n\x1e\x45RROR_REASON_DEADLINE_EXCEEDED\x10\x0b\x12\x1a\n\x16\x45RROR_REASON_NOT_FOUND\x10\x0c\x12\x1c\n\x18\x45RROR_REASON_WRONG_STATE\x10\r\x12\x19\n\x15\x45RROR_REASON_CONFLICT\x10\x0e\x12 \n\x1c\x45RROR_REASON_UNAUTHENTICATED\x10\x0f\x12\"\n\x1e\x45RROR_REASON_PERMISSION_DENIED\x10\x10\x12\x1d\n\x19\x45RROR_REASON_SWITCHED_OFF\x10\x11\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\x12*\x80\x02\n\x0c\x43linicalRole\x12\x1d\n\x19\x43LINICAL_ROLE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43LINICAL_ROLE_NURSE\x10\x01\x12\x1b\n\x17\x43LINICAL_ROLE_PHYSICIAN\x10\x02\x12\x1b\n\x17\x43LINICAL_ROLE_PARAMEDIC\x10\x03\x12!\n\x1d\x43LINICAL_ROLE_BIRTH_ATTENDANT\x10\x04\x12\'\n#CLINICAL_ROLE_RESPIRATORY_THERAPIST\x10\x05\x12\x19\n\x15\x43LINICAL_ROLE_STUDENT\x10\x06\x12\x17\n\x13\x43LINICAL_ROLE_OTHER\x10\x07:F\n\x04lane\x12\x1e.google.protobuf.MethodOptions\x18\xd1\x86\x03 \x01(\x0e\x32\x16.paedsresus.ml.v1.Lane:/\n\x05model\x12\x1e.google.protobuf.MethodOptions\x18\xd2\x86\x03 \x03(\t:-\n\x04unit\x12\x1d.google.protobuf.FieldOptions\x18\xd3\x86\x03 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,38 +49,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MONEY'].fields_by_name['minor_units']._serialized_options = b'0\001'
   _globals['_MONEY'].fields_by_name['currency_code']._loaded_options = None
   _globals['_MONEY'].fields_by_name['currency_code']._serialized_options = b'\272H\016r\0142\n^[A-Z]{3}$'
-  _globals['_LANE']._serialized_start=1654
-  _globals['_LANE']._serialized_end=1738
-  _globals['_ROLE']._serialized_start=1740
-  _globals['_ROLE']._serialized_end=1808
-  _globals['_EVIDENCE']._serialized_start=1810
-  _globals['_EVIDENCE']._serialized_end=1915
-  _globals['_WARNING']._serialized_start=1918
-  _globals['_WARNING']._serialized_end=2251
-  _globals['_ESTIMATEMETHOD']._serialized_start=2254
-  _globals['_ESTIMATEMETHOD']._serialized_end=2490
-  _globals['_HEALTH']._serialized_start=2492
-  _globals['_HEALTH']._serialized_end=2609
-  _globals['_ERRORREASON']._serialized_start=2612
-  _globals['_ERRORREASON']._serialized_end=3228
-  _globals['_CLINICALROLE']._serialized_start=3231
-  _globals['_CLINICALROLE']._serialized_end=3487
-  _globals['_REQUESTCONTEXT']._serialized_start=148
-  _globals['_REQUESTCONTEXT']._serialized_end=434
-  _globals['_ANSWERINFO']._serialized_start=437
-  _globals['_ANSWERINFO']._serialized_end=827
-  _globals['_SERVEDBY']._serialized_start=829
-  _globals['_SERVEDBY']._serialized_end=932
-  _globals['_EXPERIMENTARM']._serialized_start=934
-  _globals['_EXPERIMENTARM']._serialized_end=994
-  _globals['_ESTIMATE']._serialized_start=997
-  _globals['_ESTIMATE']._serialized_end=1162
-  _globals['_MONEY']._serialized_start=1164
-  _globals['_MONEY']._serialized_end=1238
-  _globals['_MONEYESTIMATE']._serialized_start=1241
-  _globals['_MONEYESTIMATE']._serialized_end=1486
-  _globals['_REASON']._serialized_start=1488
-  _globals['_REASON']._serialized_end=1563
-  _globals['_ROWERROR']._serialized_start=1565
-  _globals['_ROWERROR']._serialized_end=1652
+  _globals['_LANE']._serialized_start=1886
+  _globals['_LANE']._serialized_end=1970
+  _globals['_ROLE']._serialized_start=1972
+  _globals['_ROLE']._serialized_end=2040
+  _globals['_EVIDENCE']._serialized_start=2042
+  _globals['_EVIDENCE']._serialized_end=2147
+  _globals['_WARNING']._serialized_start=2150
+  _globals['_WARNING']._serialized_end=2483
+  _globals['_ESTIMATEMETHOD']._serialized_start=2486
+  _globals['_ESTIMATEMETHOD']._serialized_end=2722
+  _globals['_HEALTH']._serialized_start=2724
+  _globals['_HEALTH']._serialized_end=2841
+  _globals['_ERRORREASON']._serialized_start=2844
+  _globals['_ERRORREASON']._serialized_end=3460
+  _globals['_CLINICALROLE']._serialized_start=3463
+  _globals['_CLINICALROLE']._serialized_end=3719
+  _globals['_REQUESTCONTEXT']._serialized_start=180
+  _globals['_REQUESTCONTEXT']._serialized_end=466
+  _globals['_ANSWERINFO']._serialized_start=469
+  _globals['_ANSWERINFO']._serialized_end=920
+  _globals['_FEATURESNAPSHOT']._serialized_start=923
+  _globals['_FEATURESNAPSHOT']._serialized_end=1059
+  _globals['_SERVEDBY']._serialized_start=1061
+  _globals['_SERVEDBY']._serialized_end=1164
+  _globals['_EXPERIMENTARM']._serialized_start=1166
+  _globals['_EXPERIMENTARM']._serialized_end=1226
+  _globals['_ESTIMATE']._serialized_start=1229
+  _globals['_ESTIMATE']._serialized_end=1394
+  _globals['_MONEY']._serialized_start=1396
+  _globals['_MONEY']._serialized_end=1470
+  _globals['_MONEYESTIMATE']._serialized_start=1473
+  _globals['_MONEYESTIMATE']._serialized_end=1718
+  _globals['_REASON']._serialized_start=1720
+  _globals['_REASON']._serialized_end=1795
+  _globals['_ROWERROR']._serialized_start=1797
+  _globals['_ROWERROR']._serialized_end=1884
 # @@protoc_insertion_point(module_scope)

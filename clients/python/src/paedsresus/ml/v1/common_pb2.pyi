@@ -10,6 +10,7 @@ Nothing of one module's trade stands here.
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pb2 as _descriptor_pb2
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -119,7 +120,7 @@ class _WarningEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Warning.Value
     WARNING_OUT_OF_RANGE: _Warning.ValueType  # 2
     """An input lies outside what the version was fitted on."""
     WARNING_STALE_DATA: _Warning.ValueType  # 3
-    """The features are older than the method allows."""
+    """The features are older than their snapshot allows."""
     WARNING_DRIFT: _Warning.ValueType  # 4
     """The traffic of late differs from what the version was fitted on."""
     WARNING_NO_RANDOMISED_EVIDENCE: _Warning.ValueType  # 5
@@ -147,7 +148,7 @@ WARNING_COLD_START: Warning.ValueType  # 1
 WARNING_OUT_OF_RANGE: Warning.ValueType  # 2
 """An input lies outside what the version was fitted on."""
 WARNING_STALE_DATA: Warning.ValueType  # 3
-"""The features are older than the method allows."""
+"""The features are older than their snapshot allows."""
 WARNING_DRIFT: Warning.ValueType  # 4
 """The traffic of late differs from what the version was fitted on."""
 WARNING_NO_RANDOMISED_EVIDENCE: Warning.ValueType  # 5
@@ -438,6 +439,7 @@ class AnswerInfo(_message.Message):
     FALLBACK_USED_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
     EXPERIMENT_FIELD_NUMBER: _builtins.int
+    FEATURE_SNAPSHOT_FIELD_NUMBER: _builtins.int
     prediction_id: _builtins.str
     """Names this answer for RecordOutcomes. Row i of a batch and item i of a ranking is `<prediction_id>.<i>`,
     counted from 0. The same caller, method and request_id always give the same id.
@@ -472,6 +474,10 @@ class AnswerInfo(_message.Message):
     def experiment(self) -> Global___ExperimentArm:
         """The arm that was drawn, when the method explores. Absent otherwise."""
 
+    @_builtins.property
+    def feature_snapshot(self) -> Global___FeatureSnapshot:
+        """The snapshot that the subject's features were taken from. Absent when the request brought its features."""
+
     def __init__(
         self,
         *,
@@ -485,14 +491,53 @@ class AnswerInfo(_message.Message):
         fallback_used: _builtins.bool = ...,
         warnings: _abc.Iterable[Global___Warning.ValueType] | None = ...,
         experiment: Global___ExperimentArm | None = ...,
+        feature_snapshot: Global___FeatureSnapshot | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["compute_time", b"compute_time", "data_time", b"data_time", "experiment", b"experiment"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["compute_time", b"compute_time", "data_time", b"data_time", "experiment", b"experiment", "feature_snapshot", b"feature_snapshot"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compute_time", b"compute_time", "data_time", b"data_time", "data_version", b"data_version", "evidence", b"evidence", "experiment", b"experiment", "fallback_used", b"fallback_used", "observations", b"observations", "prediction_id", b"prediction_id", "served_by", b"served_by", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compute_time", b"compute_time", "data_time", b"data_time", "data_version", b"data_version", "evidence", b"evidence", "experiment", b"experiment", "fallback_used", b"fallback_used", "feature_snapshot", b"feature_snapshot", "observations", b"observations", "prediction_id", b"prediction_id", "served_by", b"served_by", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AnswerInfo: _TypeAlias = AnswerInfo  # noqa: Y015
+
+@_typing.final
+class FeatureSnapshot(_message.Message):
+    """The features of all subjects of a module at one moment, published as a version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    DATA_TIME_FIELD_NUMBER: _builtins.int
+    AGE_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Name of the registered model, e.g. "features.revenue"."""
+    version: _builtins.int
+    """Version number in the registry, from 1."""
+    @_builtins.property
+    def data_time(self) -> _timestamp_pb2.Timestamp:
+        """The moment whose past the features describe."""
+
+    @_builtins.property
+    def age(self) -> _duration_pb2.Duration:
+        """Time from then to the request's `as_of_time`; in a status, to now."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        version: _builtins.int = ...,
+        data_time: _timestamp_pb2.Timestamp | None = ...,
+        age: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "data_time", b"data_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "data_time", b"data_time", "model", b"model", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FeatureSnapshot: _TypeAlias = FeatureSnapshot  # noqa: Y015
 
 @_typing.final
 class ServedBy(_message.Message):

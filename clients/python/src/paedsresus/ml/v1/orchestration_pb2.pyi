@@ -532,6 +532,7 @@ class ModuleStatus(_message.Message):
     REFUSED_VERSIONS_FIELD_NUMBER: _builtins.int
     REGISTRY_FIELD_NUMBER: _builtins.int
     BUILT_METHODS_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
     health: _common_pb2.Health.ValueType
     """The module's state."""
     reason: _builtins.str
@@ -556,6 +557,10 @@ class ModuleStatus(_message.Message):
     def built_methods(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Methods of the module that this release answers, e.g. "PredictChurn"."""
 
+    @_builtins.property
+    def snapshot(self) -> Global___SnapshotStatus:
+        """The snapshot that the module's answers by id take features from. Absent while none is live."""
+
     def __init__(
         self,
         *,
@@ -566,16 +571,51 @@ class ModuleStatus(_message.Message):
         refused_versions: _abc.Iterable[Global___RefusedVersion] | None = ...,
         registry: Global___RegistryStatus | None = ...,
         built_methods: _abc.Iterable[_builtins.str] | None = ...,
+        snapshot: Global___SnapshotStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_automation_level", b"_automation_level", "automation_level", b"automation_level", "registry", b"registry"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_automation_level", b"_automation_level", "automation_level", b"automation_level", "registry", b"registry", "snapshot", b"snapshot"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_automation_level", b"_automation_level", "automation_level", b"automation_level", "built_methods", b"built_methods", "health", b"health", "live_versions", b"live_versions", "reason", b"reason", "refused_versions", b"refused_versions", "registry", b"registry"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_automation_level", b"_automation_level", "automation_level", b"automation_level", "built_methods", b"built_methods", "health", b"health", "live_versions", b"live_versions", "reason", b"reason", "refused_versions", b"refused_versions", "registry", b"registry", "snapshot", b"snapshot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__automation_level: _TypeAlias = _typing.Literal["automation_level"]  # noqa: Y015
     _WhichOneofArgType__automation_level: _TypeAlias = _typing.Literal["_automation_level", b"_automation_level"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__automation_level) -> _WhichOneofReturnType__automation_level | None: ...
 
 Global___ModuleStatus: _TypeAlias = ModuleStatus  # noqa: Y015
+
+@_typing.final
+class SnapshotStatus(_message.Message):
+    """A snapshot of features that is live."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    SUBJECTS_FIELD_NUMBER: _builtins.int
+    STALE_AFTER_FIELD_NUMBER: _builtins.int
+    subjects: _builtins.int
+    """Subjects that it knows."""
+    @_builtins.property
+    def snapshot(self) -> _common_pb2.FeatureSnapshot:
+        """Which one, and how old it is."""
+
+    @_builtins.property
+    def stale_after(self) -> _duration_pb2.Duration:
+        """Age from which answers by id carry WARNING_STALE_DATA."""
+
+    def __init__(
+        self,
+        *,
+        snapshot: _common_pb2.FeatureSnapshot | None = ...,
+        subjects: _builtins.int = ...,
+        stale_after: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["snapshot", b"snapshot", "stale_after", b"stale_after"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["snapshot", b"snapshot", "stale_after", b"stale_after", "subjects", b"subjects"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SnapshotStatus: _TypeAlias = SnapshotStatus  # noqa: Y015
 
 @_typing.final
 class LiveVersion(_message.Message):
