@@ -1,5 +1,8 @@
 """What the simulated world is made of: every number with its source, frozen before any policy is run on it.
 
+FROZEN: `tests/training/data/simulator/test_published_facts.py` holds the world to the published trials. To reproduce
+them, `stability_growth` and `gain` were changed before `benchmarks.closed_loop` ran its first policy; neither they nor
+any other number here may be changed for what a policy then earned.
 A number without a source says JUDGEMENT: it was chosen to be plausible, and nothing may be claimed from it.
 Sources are those of the evidence pages: Doymaz 2019, Binkhorst 2018, Anderson 2019, HBB and India cohorts (retention),
 OULAD (withdrawal of online learners), ASSISTments 2009 (answers), Schmitt 2011 and trade figures (referral).
@@ -176,11 +179,12 @@ class MemoryParameters:
         skill_stability_days: median days until recall is 90 %, psychomotor and team skills: 120, log-sd 1.0 (HBB 75 d,
             newborn 21 d, PALS residents 82-152 d by Doymaz 2019, India 269-510 d by Das 2018).
         knowledge_stability_days: 22, log-sd 0.8 (14-33 d; two points only).
-        stability_growth: factor of each further day of practice; Anderson 2019 (58 % excellent with monthly, 15 % with
-            yearly practice) and Sutton 2011 (retention odds x 2.3 after two, 2.9 after three boosters) fix its size.
+        stability_growth: factor of the second day of practice, further ones do less (memory.py); Anderson 2019 (58 %
+            excellent with monthly, 15 % with yearly practice) and Sutton 2011 (retention odds x 2.3 (1.1-4.5) after
+            two, 2.9 (1.4-6.2) after three boosters) fix its size. FSRS-6 with its defaults has 2 to 3.
         decay: exponent of the FSRS-6 curve, published default w20.
         ability_sd: between persons; skill_sd: between skills of a person; JUDGEMENT, about the spread of ASSISTments.
-        gain: logits for each log unit of practice on a skill; JUDGEMENT.
+        gain: logits for each log unit of practice on a skill; with a smaller one Sutton's odds are not reached.
         guess: chance of a right answer without knowing; four options.
         slip: chance of a wrong one while knowing; JUDGEMENT.
         cut_score: pass mark, 84 % on PALS (Wolfram 2003).
@@ -190,11 +194,11 @@ class MemoryParameters:
     skill_log_sd: float = 1.0
     knowledge_stability_days: float = 22.0
     knowledge_log_sd: float = 0.8
-    stability_growth: float = 1.35
+    stability_growth: float = 2.5
     decay: float = 0.1542
     ability_sd: float = 0.7
     skill_sd: float = 0.5
-    gain: float = 0.35
+    gain: float = 0.5
     guess: float = 0.25
     slip: float = 0.05
     cut_score: float = 0.84

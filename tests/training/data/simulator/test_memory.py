@@ -11,14 +11,6 @@ days = st.floats(0.0, 2_000.0)
 stabilities = st.floats(0.1, 2_000.0)
 
 
-def recall_at_a_year(every_days: int, *, learners: int = 4_000) -> float:
-    """Mean recall of a psychomotor skill a year after the course, with practice every so many days until then."""
-    first = MEMORY.skill_stability_days * np.exp(MEMORY.skill_log_sd * np.random.default_rng(1).normal(size=learners))
-    practised = np.full(learners, 1.0 + (364 // every_days if every_days < 365 else 0))
-    pause = np.full(learners, float(365 % every_days or every_days))
-    return float(recall(pause, stability_after(first, practised, MEMORY.stability_growth), MEMORY.decay).mean())
-
-
 @given(days, days, stabilities)
 def test_recall_starts_at_one_and_never_rises_with_time(first: float, second: float, stability: float) -> None:
     at = recall(np.array([0.0, *sorted((first, second))]), np.full(3, stability), MEMORY.decay)
@@ -39,11 +31,14 @@ def test_other_targets_lie_at_the_published_multiples_of_stability() -> None:
     assert at == pytest.approx([0.85, 0.80, 0.70], abs=0.005)
 
 
-def test_more_frequent_practice_keeps_more_as_in_anderson_2019() -> None:
-    kept = [recall_at_a_year(every) for every in (30, 91, 182, 365)]
+def test_a_further_day_of_practice_multiplies_stability_by_less_each_time() -> None:
+    stability = stability_after(np.ones(6), np.arange(1.0, 7.0), MEMORY.stability_growth)
+    factors = stability[1:] / stability[:-1]
 
-    assert kept == sorted(kept, reverse=True)
-    assert kept[0] - kept[-1] > 0.1
+    assert stability[0] == pytest.approx(1.0)
+    assert factors[0] == pytest.approx(MEMORY.stability_growth)
+    assert (np.diff(factors) < 0).all()
+    assert (factors > 1).all()
 
 
 def test_practice_on_one_day_counts_once_so_spaced_beats_massed() -> None:
