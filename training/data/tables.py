@@ -147,6 +147,7 @@ EXAMS = Table(
         text("exam_id", "Id."),
         text("user_id", "Who sat it.", refers="users"),
         category("certification", "Which certification.", CERTIFICATIONS),
+        optional(time("booked_at", "When it was booked, so that its date was known; missing when nobody kept it.")),
         time("taken_at", "When."),
         number("score", "Share of the points reached.", "1", 0, 1),
         number("cut_score", "Share needed to pass.", "1", 0, 1),

@@ -41,6 +41,7 @@ class Catalogue:
         tables: skills, prerequisites, lessons, items.
         skill_stability_days: (skills,), median stability of the skill's kind.
         skill_log_sd: (skills,), its spread between persons.
+        skill_certification: (skills,), code of the certification that tests it.
         item_skill: (items,), index of the skill an item tests; items of skill s are s * 20 to s * 20 + 19.
         item_difficulty: (items,), logits.
     """
@@ -48,6 +49,7 @@ class Catalogue:
     tables: dict[str, pa.Table]
     skill_stability_days: NDArray[np.float64]
     skill_log_sd: NDArray[np.float64]
+    skill_certification: NDArray[np.int64]
     item_skill: NDArray[np.int64]
     item_difficulty: NDArray[np.float64]
 
@@ -97,6 +99,7 @@ def make_catalogue(memory: MemoryParameters, rng: np.random.Generator) -> Catalo
         tables=frames,
         skill_stability_days=np.where(is_knowledge, memory.knowledge_stability_days, memory.skill_stability_days),
         skill_log_sd=np.where(is_knowledge, memory.knowledge_log_sd, memory.skill_log_sd),
+        skill_certification=np.array([tables.CERTIFICATIONS.index(topic[2]) for topic in topics], dtype=np.int64),
         item_skill=item_skill,
         item_difficulty=difficulty,
     )

@@ -205,6 +205,26 @@ class MemoryParameters:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExamParameters:
+    """What an exam is.
+
+    Attributes:
+        items: questions; 50, as in the written PALS exam, whose pass mark of 84 % is 42 of them (Wolfram 2003 for the
+            mark). Which questions come is the exam's chance.
+        easier_logit: by how much they are easier than the bank's, so that two in three pass. JUDGEMENT
+        booked_days: earliest and latest booking before the exam. JUDGEMENT
+        sits_again: share of those who failed. JUDGEMENT
+        retake_days: from the first exam to the second. JUDGEMENT
+    """
+
+    items: int = 50
+    easier_logit: float = 0.7
+    booked_days: tuple[float, float] = (14.0, 70.0)
+    sits_again: float = 0.5
+    retake_days: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters:
     """The whole world.
 
@@ -226,6 +246,7 @@ class Parameters:
     churn: ChurnParameters = field(default_factory=ChurnParameters)
     trade: TradeParameters = field(default_factory=TradeParameters)
     memory: MemoryParameters = field(default_factory=MemoryParameters)
+    exam: ExamParameters = field(default_factory=ExamParameters)
 
     @property
     def days(self) -> int:
