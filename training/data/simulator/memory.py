@@ -33,7 +33,7 @@ def recall(elapsed_days: Array, stability_days: Array, decay: float) -> Array:
 def stability_after(first_days: Array, practice_days: Array, growth: float) -> Array:
     """Stability after so many separate days of practice: the first sets it, each further one multiplies it, by less.
 
-    The factor of day k + 1 is 1 + (growth - 1) / k, as in FSRS-6, where the more stable memory gains the smaller factor:
+    The factor of day k + 1 is 1 + (growth - 1) / k, as in FSRS-6, where a more stable memory gains a smaller factor:
     the first boosters do most (Sutton 2011), and what was trained often before gains little from spacing (Patocka 2015:
     no difference for compressions, one for bag-mask ventilation).
 
