@@ -9,19 +9,30 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any
 
+from methods.snapshot import model_of
 from server.desired import Load
 from server.modules.learning import service as learning
 from server.modules.revenue import service as revenue
 from server.modules.revenue.churn import FEATURES
 from server.serving.heavy import open_explainer
 from server.serving.load import Artifact, ModelKind
+from server.serving.subjects import snapshot_kind
 from server.serving.whole import Whole
 
-KINDS = MappingProxyType({**revenue.KINDS, **learning.KINDS})
+SNAPSHOTS = ("learning", "revenue")
+"""Modules with built methods that answer by id: each has a model of feature snapshots."""
+
+KINDS = MappingProxyType(
+    {**revenue.KINDS, **learning.KINDS, **{model_of(module): snapshot_kind(module) for module in SNAPSHOTS}}
+)
 """How each model is opened in a worker."""
 
-HEAVY_METHODS = MappingProxyType({method.path: method for method in (*learning.HEAVY, *revenue.HEAVY)})
-"""Methods that the compute process answers."""
+_HEAVY = (*learning.HEAVY, *revenue.HEAVY)
+_LIGHT = (*learning.WHOLE, *revenue.WHOLE)
+HEAVY_METHODS = MappingProxyType(
+    {method.path: method for method in (*_HEAVY, *(method for method in _LIGHT if method.is_light is not None))}
+)
+"""Methods that the compute process answers, all their requests or those that are not light."""
 
 
 def _nothing(_artifact: Artifact, _load: Load) -> Any:
@@ -44,5 +55,4 @@ COMPUTED = MappingProxyType(
 
 def whole_method(model: str) -> Whole | None:
     """The method whose golden requests try a model that answers as a whole; None for a model of rows."""
-    methods = (*revenue.WHOLE, *revenue.HEAVY, *learning.WHOLE, *learning.HEAVY)
-    return next((method for method in methods if method.model == model), None)
+    return next((method for method in (*_LIGHT, *_HEAVY) if method.model == model), None)

@@ -2,7 +2,8 @@
 
 Prices, paths, schedules: no matrix and no graph, a function of the method's own. `Whole` says what a method is made
 of, `answer_here` runs it on the worker's loop, `answer_elsewhere` through the compute process; both choose the version,
-record the attempt and fall back as every method does.
+record the attempt and fall back as every method does. A method on the loop may send its large requests through the
+compute process: nothing holds the loop for more than two milliseconds.
 Not here: rows of features through a graph (modules/revenue/churn.py); what a method computes (modules/, methods/).
 """
 
@@ -20,13 +21,17 @@ from server.desired import Load
 from server.errors import NotBuilt, ServingError
 from server.serving.answering import Answering, Drawn, Means, Question, Seat, VersionFailed
 from server.serving.answering_rows import Rows, answer_rows, offer_copies, record_rows
-from server.serving.dispatch import Answer, Call
+from server.serving.dispatch import Answer, Call, Reply
 from server.serving.info import info_of
 from server.serving.load import Artifact, LoadRefused
 from server.serving.wire.judge import judge, parse, warm
 
 P = TypeVar("P")
 PARAMETERS = "parameters.json"
+JUDGED_HERE_BYTES = 8_192
+"""A larger request for the compute process is judged there: the rules of 100 kB take 10 milliseconds."""
+LIGHT_BYTES = 65_536
+"""No larger request is light, whatever its method says of what it counts: judging strings takes time too."""
 _BITS = 53  # of a double's fraction
 
 
@@ -64,6 +69,8 @@ class Whole:
         model: the registered model that it asks.
         request, response: its messages.
         solve: what it does.
+        is_light: of a method on the worker's loop, whether a request, not yet judged, takes two milliseconds at most;
+            others go through the compute process. None: all of them do.
     """
 
     path: str
@@ -71,12 +78,13 @@ class Whole:
     request: type[Message]
     response: type[Message]
     solve: Solve
+    is_light: Callable[[Any], bool] | None = None
 
 
 def answers(here: Iterable[Whole], elsewhere: Iterable[Whole], means: Means, solve: ComputeSolve) -> dict[str, Answer]:
     """The answers of a module's methods, by path: on the worker's loop, and through the compute process."""
     return {
-        **{method.path: answer_here(method, means) for method in here},
+        **{method.path: answer_here(method, means, solve) for method in here},
         **{method.path: answer_elsewhere(method, means, solve) for method in elsewhere},
     }
 
@@ -109,8 +117,8 @@ def open_parameters(read: Callable[[Any], P]) -> Callable[[Artifact, Load], P]:
     return open_
 
 
-def answer_here(method: Whole, means: Means) -> Answer:
-    """The method on the worker's loop: for answers of two milliseconds at most."""
+def answer_here(method: Whole, means: Means, solve: ComputeSolve) -> Answer:
+    """The method on the worker's loop, but for requests that are not light."""
 
     def work(seat: Seat, question: Question) -> Drawn:
         response = method.solve(seat.deployment.asked, question.asked, moment_of(seat, question))
@@ -119,8 +127,12 @@ def answer_here(method: Whole, means: Means) -> Answer:
     answering = Answering(means, model=method.model, method=method.path, work=work)
     warm(method.request)
 
-    def answer(raw: bytes, call: Call) -> bytes:
-        question = _ask(method, answering, raw, call)
+    def answer(raw: bytes, call: Call) -> Reply:
+        request = parse(method.request, raw)
+        if method.is_light is not None and not (len(raw) <= LIGHT_BYTES and method.is_light(request)):
+            return _solve_elsewhere(method, answering, solve, request, raw, call)
+        judge(request)
+        question = _ask(answering, request, raw, call)
         return answering.answer(answering.choose(question), question, call)
 
     return answer
@@ -132,19 +144,7 @@ def answer_elsewhere(method: Whole, means: Means, solve: ComputeSolve) -> Answer
     warm(method.request)
 
     async def answer(raw: bytes, call: Call) -> bytes:
-        question = _ask(method, answering, raw, call)
-        score = functools.partial(_score, method, question, solve, call.time_remaining)
-        (answered,) = await answer_rows(answering, question, (), 1, score, call)
-        reply: Drawn = answered.scores
-        record_rows(answering, (answered,), question, call, reply.reply, 1, propensity=reply.propensity)
-        offer_copies(
-            answering,
-            (answered,),
-            question,
-            functools.partial(_score, method, question, solve, lambda: None),
-            lambda drawn: drawn.reply,
-        )
-        return reply.reply
+        return await _solve_elsewhere(method, answering, solve, parse(method.request, raw), raw, call)
 
     return answer
 
@@ -155,8 +155,11 @@ def solve_job(methods: Mapping[str, Whole], model: Any, job: Job) -> bytes:
     Raises: VersionFailed: the version gave no answer. ServingError: the request is wrong.
     """
     method = methods[job.path]
+    request = method.request.FromString(job.raw)
+    if len(job.raw) > JUDGED_HERE_BYTES:
+        judge(request)
     try:
-        return method.solve(model, method.request.FromString(job.raw), job.moment).SerializeToString()
+        return method.solve(model, request, job.moment).SerializeToString()
     except ServingError:
         raise
     except Exception as cause:
@@ -173,13 +176,34 @@ def draw_seed(digest: str, prediction_id: bytes) -> bytes:
     return blake2b(digest.encode() + prediction_id, digest_size=32).digest()
 
 
-def _ask(method: Whole, answering: Answering, raw: bytes, call: Call) -> Question:
-    """The question of a request.
+async def _solve_elsewhere(
+    method: Whole, answering: Answering, solve: ComputeSolve, request: Any, raw: bytes, call: Call
+) -> bytes:
+    """The answer by way of the compute process, recorded."""
+    if len(raw) > JUDGED_HERE_BYTES:
+        judge(request.context, within="context")  # what is recorded of it; the rest is judged where there is time
+    else:
+        judge(request)
+    question = _ask(answering, request, raw, call)
+    score = functools.partial(_score, method, question, solve, call.time_remaining)
+    (answered,) = await answer_rows(answering, question, (), 1, score, call)
+    reply: Drawn = answered.scores
+    record_rows(answering, (answered,), question, call, reply.reply, 1, propensity=reply.propensity)
+    offer_copies(
+        answering,
+        (answered,),
+        question,
+        functools.partial(_score, method, question, solve, lambda: None),
+        lambda drawn: drawn.reply,
+    )
+    return reply.reply
 
-    Raises: InvalidField, MalformedRequest: it breaks the contract. NotBuilt: it asks for features by id.
+
+def _ask(answering: Answering, request: Any, raw: bytes, call: Call) -> Question:
+    """The question of a request that keeps the contract.
+
+    Raises: NotBuilt: it asks for features by id.
     """
-    request = parse(method.request, raw)
-    judge(request)
     if "by_id" in request.DESCRIPTOR.fields_by_name and request.HasField("by_id"):
         raise NotBuilt("feature snapshots are not served in this release; send `features`", metadata={"field": "by_id"})
     context = request.context

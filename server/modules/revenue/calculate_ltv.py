@@ -38,6 +38,7 @@ __all__ = ["KIND", "METHOD", "solve"]
 SECONDS_PER_DAY = 86_400.0
 NO_CURRENCY = "XXX"  # ISO 4217: no currency is involved
 REASONS_MOST = 5
+LIGHT_TRANSACTIONS = 256  # 5 microseconds each, and one millisecond for a long horizon
 _SUMMARY = ("first_transaction_time", "frequency", "recency_weeks", "observed_weeks", "mean_value")
 _TIMES = frozenset({"renewal_time", "first_transaction_time"})
 _AMOUNTS = ("price", "mean_value")
@@ -74,12 +75,18 @@ def solve(model: LtvModel, request: Any, moment: Moment) -> Any:
     return response
 
 
+def is_light(request: Any) -> bool:
+    """Whether the answer takes two milliseconds at most."""
+    return len(request.transactions.transactions) <= LIGHT_TRANSACTIONS
+
+
 METHOD = Whole(
     path="/paedsresus.ml.v1.RevenueService/CalculateLtv",
     model="ltv",
     request=Request,
     response=Response,
     solve=solve,
+    is_light=is_light,
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def desk(tmp_path: Path) -> Desk:
 
 
 def _ask(desk: Desk, raw: bytes) -> Any:
-    reply = answer_here(METHOD, desk.means)(raw, FakeCall())
+    reply = answer_here(METHOD, desk.means, _Elsewhere())(raw, FakeCall())
     assert isinstance(reply, bytes)
     return Response.FromString(reply)
 
@@ -156,6 +157,88 @@ def test_the_compute_process_gives_the_answer_that_the_worker_would(desk: Desk) 
         each.info.ClearField("compute_time")
     assert there == here
     assert [each.propensity for each in desk.attempts()] == [0.5, 0.5]
+
+
+LARGE = replace(METHOD, is_light=lambda request: len(request.candidate_items) < 2)
+
+
+def _large(items: int, **context: Any) -> Any:
+    request = _valid(**context)
+    request.features.SetInParent()
+    for number in range(items):
+        request.candidate_items.add(item_id=f"item-{number}", difficulty_logit=0.0)
+    return request
+
+
+def _ask_sized(desk: Desk, raw: bytes, elsewhere: Any) -> Any:
+    reply = answer_here(LARGE, desk.means, elsewhere)(raw, FakeCall())
+    if isinstance(reply, bytes):
+        return Response.FromString(reply)
+    return Response.FromString(asyncio.run(reply))  # type: ignore[arg-type]
+
+
+def test_a_request_that_is_not_light_is_answered_elsewhere_in_the_same_words(desk: Desk) -> None:
+    champion = _deployment(3, 0.25)
+    desk.serve(champion)
+    elsewhere = _Elsewhere(champion)
+    raw = _large(1, request_id="r", as_of_time=AS_OF).SerializeToString()
+
+    there, here = _ask_sized(desk, raw, elsewhere), _ask(desk, raw)
+    _ask_sized(desk, _request(request_id="r"), elsewhere)
+
+    assert [job.path for job in elsewhere.jobs] == [METHOD.path], "the light one stays"
+    for each in (here, there):
+        each.info.ClearField("compute_time")
+    assert there == here
+
+
+def test_requests_without_an_id_get_one_each_wherever_they_are_answered(desk: Desk) -> None:
+    champion = _deployment(3, 0.25)
+    desk.serve(champion)
+    answer = answer_here(LARGE, desk.means, _Elsewhere(champion))
+
+    replies = [answer(_large(number % 2).SerializeToString(), FakeCall()) for number in range(4)]
+    read = [each if isinstance(each, bytes) else asyncio.run(each) for each in replies]  # type: ignore[arg-type]
+
+    assert len({Response.FromString(each).info.prediction_id for each in read}) == 4
+
+
+def test_bytes_without_end_are_not_light_whatever_they_hold(desk: Desk) -> None:
+    champion = _deployment(3, 0.25)
+    desk.serve(champion)
+    elsewhere = _Elsewhere(champion)
+    request = _valid()
+    request.features.seen_item_ids.extend(["x" * 100] * 700)
+
+    _ask_sized(desk, request.SerializeToString(), elsewhere)
+
+    assert len(elsewhere.jobs) == 1
+
+
+def test_a_large_request_is_judged_in_the_compute_process(desk: Desk) -> None:
+    champion = _deployment(3, 0.25)
+    desk.serve(champion)
+    elsewhere = _Elsewhere(champion)
+    request = _large(900)
+    request.candidate_items[700].item_id = "not printable: \n"
+
+    with pytest.raises(InvalidField) as refused:
+        _ask_sized(desk, request.SerializeToString(), elsewhere)
+
+    assert refused.value.field_violations[0].field == "candidate_items[700].item_id"
+    assert len(elsewhere.jobs) == 1
+    assert not desk.attempts(), "a wrong request says nothing of the version"
+
+
+def test_what_is_recorded_of_a_large_request_is_judged_before(desk: Desk) -> None:
+    desk.serve(_deployment(3, 0.25))
+    request = _large(900)
+    request.context.request_id = "x" * 1_000
+
+    with pytest.raises(InvalidField) as refused:
+        _ask_sized(desk, request.SerializeToString(), _Elsewhere())
+
+    assert refused.value.field_violations[0].field == "context.request_id"
 
 
 def test_a_canary_that_fails_elsewhere_is_covered_too(desk: Desk) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from methods.learning.item_response import Ability, DifficultyParameters, Item, ItemAnswer, estimate_ability
 from paedsresus.ml.v1 import common_pb2, learning_pb2
-from server.modules.learning.adjust_difficulty import METHOD, solve
+from server.modules.learning.adjust_difficulty import METHOD, is_light, solve
 from server.serving.whole import Moment
 from server.serving.wire.judge import judge
 from tests.fakes.artifacts import AS_OF
@@ -179,3 +179,14 @@ def test_every_answer_is_whole(history: list[tuple[int, int, float]], mode: int)
         chance = item.correct_probability
         assert 0 <= chance.lower <= chance.value <= chance.upper <= 1
     assert response.DESCRIPTOR is METHOD.response.DESCRIPTOR
+
+
+@pytest.mark.parametrize(("answers", "items", "light"), [(156, 100, True), (157, 100, False), (0, 2_000, False)])
+def test_a_long_history_or_many_items_are_no_light_request(answers: int, items: int, *, light: bool) -> None:
+    request = learning_pb2.AdjustDifficultyRequest()
+    for _ in range(answers):
+        request.features.knowledge.history.add()
+    for _ in range(items):
+        request.candidate_items.add()
+
+    assert is_light(request) is light

@@ -10,7 +10,7 @@ import pytest
 from methods.learning.lessons import LessonParameters
 from paedsresus.ml.v1 import common_pb2, learning_pb2
 from server.modules.learning.learner_knowledge import learner_known
-from server.modules.learning.recommend_next_lesson import METHOD, solve
+from server.modules.learning.recommend_next_lesson import METHOD, is_light, solve
 from server.serving.whole import Moment
 from server.serving.wire.judge import judge
 from tests.fakes.artifacts import AS_OF
@@ -196,3 +196,18 @@ def test_the_method_stands_under_its_name_in_the_contract() -> None:
 
     assert METHOD.path == f"/{service.full_name}/{method.name}"
     assert (method.input_type, method.output_type) == (METHOD.request.DESCRIPTOR, METHOD.response.DESCRIPTOR)
+
+
+@pytest.mark.parametrize(
+    ("answers", "lessons", "skills", "light"), [(88, 20, 2, True), (89, 20, 2, False), (0, 10, 50, False)]
+)
+def test_a_light_request_is_one_of_few_answers_and_skills(
+    answers: int, lessons: int, skills: int, *, light: bool
+) -> None:
+    request = learning_pb2.RecommendNextLessonRequest()
+    for _ in range(answers):
+        request.features.knowledge.history.add()
+    for _ in range(lessons):
+        request.candidates.add(skill_ids=["s"] * skills)
+
+    assert is_light(request) is light

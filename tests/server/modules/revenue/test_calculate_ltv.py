@@ -294,3 +294,22 @@ def _batch(rows: list[dict[str, Any]]) -> Any:
         getattr(columns, f"{name}{ending}").extend(filled)
         setattr(columns, f"{name}_present", bytes(bits))
     return request
+
+
+@pytest.mark.parametrize(("transactions", "light"), [(0, True), (256, True), (257, False)])
+def test_many_purchases_are_no_light_request(transactions: int, *, light: bool) -> None:
+    request = revenue_pb2.CalculateLtvRequest()
+    for _ in range(transactions):
+        request.transactions.transactions.add()
+
+    assert calculate_ltv.is_light(request) is light
+
+
+@pytest.mark.parametrize(
+    ("rows", "months", "light"), [(50, None, True), (51, None, False), (15, 120, True), (16, 120, False)]
+)
+def test_a_batch_is_light_by_all_its_months(rows: int, months: int | None, *, light: bool) -> None:
+    request = revenue_pb2.BatchCalculateLtvRequest(horizon_months=months)
+    request.columns.rows = rows
+
+    assert calculate_ltv_batch.is_light(request) is light
