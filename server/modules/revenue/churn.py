@@ -20,6 +20,7 @@ from server.desired import Load
 from server.serving.answering import Question, Seat, VersionFailed
 from server.serving.info import answer_info
 from server.serving.load import Artifact, LoadRefused, ModelKind
+from server.serving.many_rows import ManyRows
 from server.serving.pace import Pace
 from server.serving.predictor import Predictor, PredictorError, open_predictor
 from server.serving.reasons import top_reasons
@@ -38,14 +39,15 @@ FEATURES = revenue_pb2.PredictChurnFeatures.DESCRIPTOR
 class ChurnModel:
     """An opened churn artifact.
 
-    `pace` knows how many rows of a batch fit into a slice; `encode` makes its matrix of the contract's columns, of
-    which `money` are amounts.
+    `many` scores batches and `pace` knows how many of their rows fit into a slice; `encode` makes their matrix of the
+    contract's columns, of which `money` are amounts.
     """
 
     schema: FeatureSchema
     predictor: Predictor
     reader: Reader
     parameters: ChurnParameters
+    many: ManyRows
     pace: Pace
     encode: Encode
     money: tuple[int, ...]
@@ -70,6 +72,7 @@ def open_churn(artifact: Artifact, load: Load) -> ChurnModel:
         predictor=predictor,
         reader=reader,
         parameters=parameters,
+        many=ManyRows(predictor, lambda: artifact.read("model.onnx")),
         pace=Pace(),
         encode=compile_encoder(schema, schema_of(FEATURES).names),
         money=tuple(index for index, each in enumerate(schema_of(FEATURES).features) if each.kind is Kind.MONEY),

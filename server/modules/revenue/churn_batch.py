@@ -81,6 +81,7 @@ async def _margins(
     """(k, width) -> (k,) scores, in slices that yield; raises as `_score` does."""
     model: ChurnModel = seat.deployment.asked
     margins = np.empty(len(matrix))
+    score = await model.many.scorer(len(matrix))
     start = 0
     while start < len(matrix):
         if start:
@@ -91,7 +92,7 @@ async def _margins(
         began = time.perf_counter()
         answering.means.mark(seat.prefix)
         try:
-            margins[here] = model.predictor.margins(matrix[here])
+            margins[here] = score(matrix[here])
         finally:
             answering.means.mark(0)
         model.pace.took(here.stop - start, time.perf_counter() - began)
