@@ -13,6 +13,7 @@ CHURN = "churn"  # rows and trees, with a shell of its own (training/revenue/fit
 RECIPES = {
     "ltv": "training.revenue.ltv_version",
     "price": "training.revenue.price_version",
+    "payments": "training.revenue.payments_version",
     "path": "training.learning.path_version",
     "difficulty": "training.learning.difficulty_version",
     "lessons": "training.learning.lessons_version",

@@ -6,6 +6,7 @@ Not here: the recipes (training/<module>/<model>.py); churn, whose rows and tree
 (training/revenue/fitting.py).
 """
 
+import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,9 +23,10 @@ from training.data.mart import Mart
 from training.gates import Gate
 from training.register import Registration, RunRecord, Verdict, record_run, register_version
 from training.registry import Registry
-from training.report.card import page
+from training.report.card import Part, page
 
 GOLDEN_TOLERANCE = 1e-6  # parameters are JSON numbers and the arithmetic is float64 on both sides
+ROWS = "rows"  # the name of a count among figures
 NO_FIELDS = FeatureSchema(message="", features=())
 
 Say = Callable[[str], None]
@@ -40,6 +42,7 @@ class Fitted:
         golden: (request as JSON, the parts of its answer that must match), twenty at least.
         figures: who -> name -> figure, on data that was not fitted on; the first is the model, then what it is held to.
         gates: every verdict.
+        slices: by what -> slice -> name -> figure, on the same data as `figures`; the figure `rows` is a count.
         observations: rows fitted on.
         data_time: newest moment fitted on, aware UTC.
         facts: name -> value, in words, for the card.
@@ -60,6 +63,7 @@ class Fitted:
     limits: Sequence[str]
     currency: str | None = None
     files: Mapping[str, bytes] = field(default_factory=dict)
+    slices: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
 
     @property
     def failures(self) -> tuple[str, ...]:
@@ -135,7 +139,6 @@ def fit_recipe(
 
 
 def _card(model: str, fitted: Fitted, mart: Mart, now: datetime) -> str:
-    names = list(dict.fromkeys(name for figures in fitted.figures.values() for name in figures))
     return page(
         model,
         fitted.purpose,
@@ -146,17 +149,26 @@ def _card(model: str, fitted: Fitted, mart: Mart, now: datetime) -> str:
             "made": f"{now:%Y-%m-%d %H:%M} UTC",
         },
         parts={
-            "On data never fitted on": (
-                ("", *names),
-                [
-                    [who, *(f"{figures[name]:.4f}" if name in figures else "" for name in names)]
-                    for who, figures in fitted.figures.items()
-                ],
-            )
+            "On data never fitted on": _figures_table("", fitted.figures),
+            **{f"By {what}": _figures_table(what, rows) for what, rows in fitted.slices.items()},
         },
         gates=fitted.gates,
         limits=fitted.limits,
     )
+
+
+def _figures_table(what: str, figures: Mapping[str, Mapping[str, float]]) -> Part:
+    """A column for each name that any row has."""
+    names = list(dict.fromkeys(name for row in figures.values() for name in row))
+    cells = [[_figure(name, row.get(name)) for name in names] for row in figures.values()]
+    return (what, *names), [[who, *row] for who, row in zip(figures, cells, strict=True)]
+
+
+def _figure(name: str, value: float | None) -> str:
+    """A figure as text; empty where there is none."""
+    if value is None or not math.isfinite(value):
+        return ""
+    return f"{value:,.0f}" if name == ROWS else f"{value:.4f}"
 
 
 def _record(recipe: Recipe, fitted: Fitted, mart: Mart, seed: int, card: Path, now: datetime) -> RunRecord:

@@ -11,7 +11,12 @@ from collections.abc import Awaitable, Callable
 from methods.revenue.churn import DEFAULT_HORIZONS
 from paedsresus.ml.v1 import revenue_pb2
 from server.errors import FieldViolation, InvalidField, NotBuilt
-from server.modules.revenue import calculate_ltv, calculate_ltv_batch, calculate_optimal_price
+from server.modules.revenue import (
+    calculate_ltv,
+    calculate_ltv_batch,
+    calculate_optimal_price,
+    optimize_payment_flow,
+)
 from server.modules.revenue.churn import CHURN, FEATURES, ChurnAsked, answer_churn, feature_row, reasons_of
 from server.modules.revenue.churn_batch import BatchAsked, answer_batch
 from server.monitor.status import StatusFacts, module_status
@@ -35,11 +40,16 @@ CONTEXT_FIELDS = (
 )
 CHURN_FIELDS = (*CONTEXT_FIELDS, "features", "horizon_days", "include_survival_curve")
 BATCH_FIELDS = (*CONTEXT_FIELDS, "columns", "horizon_days")
-WHOLE: tuple[Whole, ...] = (calculate_ltv.METHOD, calculate_ltv_batch.METHOD)
+WHOLE: tuple[Whole, ...] = (calculate_ltv.METHOD, calculate_ltv_batch.METHOD, optimize_payment_flow.METHOD)
 """Methods that the worker answers on its loop, message by message."""
 HEAVY: tuple[Whole, ...] = (calculate_optimal_price.METHOD,)
 """Methods that the compute process answers."""
-KINDS: dict[str, ModelKind] = {"churn": CHURN, "ltv": calculate_ltv.KIND, "price": calculate_optimal_price.KIND}
+KINDS: dict[str, ModelKind] = {
+    "churn": CHURN,
+    "ltv": calculate_ltv.KIND,
+    "price": calculate_optimal_price.KIND,
+    "payments": optimize_payment_flow.KIND,
+}
 
 Explain = Callable[[str, list[float | None], float | None], Awaitable[tuple[float, list[float]]]]
 """(digest, row, seconds left) -> base and contributions by matrix column, from the compute process."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +15,7 @@ from server.modules.revenue import calculate_ltv
 from server.modules.revenue.ltv_rows import opened
 from server.serving.whole import Moment
 from server.serving.wire.judge import judge
-from training.data.collect import collect
 from training.data.mart import Mart, MartTable, write_rows
-from training.data.simulator.parameters import Parameters
-from training.data.sources import SimulatorSource
 from training.data.tables import TABLES
 from training.recipe import Fitted
 from training.revenue.ltv_version import (
@@ -58,14 +54,6 @@ PAYMENTS = pd.DataFrame(
         "covers_until": pd.to_datetime([day(10), pd.NaT, day(41), day(100), day(355), day(35)], utc=True),
     }
 )
-
-
-@pytest.fixture(scope="module")
-def mart(tmp_path_factory: pytest.TempPathFactory) -> Mart:
-    """Eight hundred users over two years."""
-    parameters = Parameters(start=datetime(2024, 1, 1, tzinfo=UTC), users=800)
-    folder: Path = tmp_path_factory.mktemp("mart")
-    return collect(SimulatorSource(parameters), folder, parameters.end).mart
 
 
 @pytest.fixture(scope="module")
