@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from methods.features import FeatureSchema
 
 SNAPSHOT_FORMAT: Final = 1
+MODEL_PREFIX: Final = "features."  # of the registered model whose versions are a module's snapshots
 DESCRIPTION_NAME: Final = "snapshot.json"
 HASHES, IDS, ID_ENDS = "ids.hashes.npy", "ids.bytes.npy", "ids.ends.npy"
 PRESENT, NUMBERS, PAYLOADS, PAYLOAD_ENDS = "present", "numbers", "bytes", "ends"
@@ -106,6 +107,24 @@ class SnapshotDescription:
                 for t in self.tables
             ],
         }
+
+
+def model_of(module: str) -> str:
+    """The registered model whose versions are the snapshots of a module.
+
+    >>> model_of("revenue")
+    'features.revenue'
+    """
+    return f"{MODEL_PREFIX}{module}"
+
+
+def module_of(model: str) -> str | None:
+    """The module whose snapshots a registered model holds; None for a model of any other kind.
+
+    >>> module_of("features.revenue"), module_of("churn")
+    ('revenue', None)
+    """
+    return model.removeprefix(MODEL_PREFIX) if model.startswith(MODEL_PREFIX) else None
 
 
 def parse_description(value: Any) -> SnapshotDescription:

@@ -33,6 +33,7 @@ from methods.manifest import (
     digest_of,
     parse_manifest,
 )
+from methods.snapshot import DESCRIPTION_NAME, module_of
 
 REQUIRED_FILES = ("parameters.json", "golden.json")
 GRAPH_FILE = "model.onnx"  # needed too where requests offer fields; a version that reads them as a whole has none
@@ -70,6 +71,7 @@ class RefusalCode(StrEnum):
     WRONG_FIELD = "wrong_field"
     GRAPH = "graph"
     PARAMETERS = "parameters"
+    SNAPSHOT = "snapshot"
     GOLDEN = "golden"
     TREES = "trees"
     PROBE_CRASHED = "probe_crashed"
@@ -305,7 +307,10 @@ def _read_manifest(folder: Path, present: set[str], wanted: Wanted) -> Manifest 
 
 
 def _check_files(folder: Path, present: set[str], manifest: Manifest, offered: FeatureSchema) -> Refusal | None:
-    required = (GRAPH_FILE, *REQUIRED_FILES) if offered.features else REQUIRED_FILES
+    if module_of(manifest.model) is not None:
+        required: tuple[str, ...] = (DESCRIPTION_NAME,)  # the rest hangs on its tables; the trial run reads it
+    else:
+        required = (GRAPH_FILE, *REQUIRED_FILES) if offered.features else REQUIRED_FILES
     for name in (*required, *sorted(manifest.files)):
         if name not in manifest.files or name not in present:
             where = "download" if name in manifest.files else MANIFEST_NAME

@@ -6,7 +6,8 @@ answer) and prints one line of JSON. `probe_folder` starts it and turns whatever
 crash, a hang, too much memory — into a reason.
 
 The child gets no credentials: its environment holds the import path and nothing else.
-Not here: sums and names of files (artifacts.py); which operators a graph may have (graph.py).
+Not here: sums and names of files (artifacts.py); which operators a graph may have (graph.py); what a feature snapshot
+must hold (snapshot_trial.py).
 """
 
 from __future__ import annotations
@@ -30,11 +31,13 @@ from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from numpy.typing import NDArray
 
 from methods.features import FeatureSchema, Kind, encode_columns
-from methods.manifest import MANIFEST_NAME, digest_of, parse_manifest
+from methods.manifest import MANIFEST_NAME, Manifest, digest_of, parse_manifest
 from methods.revenue.churn import DEFAULT_HORIZONS, churn_by_horizon, parse_parameters
+from methods.snapshot import module_of
 from paedsresus.ml.v1 import revenue_pb2
 from server.catalogue import KINDS, whole_method
 from server.control.artifacts import Refusal, RefusalCode
+from server.control.snapshot_trial import try_snapshot
 from server.desired import Load
 from server.ranks import CONTROL, PROBE, take_rank
 from server.serving.load import LoadRefused, open_artifact
@@ -109,13 +112,20 @@ def _judge(returncode: int, output: bytes, limits: Limits) -> Refusal | None:
 
 
 def try_artifact(folder: Path, tolerance_factor: float) -> Refusal | None:
-    """What the child does: check the graph, load it, answer the golden requests, compare."""
-    from server.control.graph import check_graph
-
+    """What the child does: load the version as a worker would, and hold it to what it promises."""
     manifest = parse_manifest((folder / MANIFEST_NAME).read_bytes())
-    schema = FeatureSchema.from_json(manifest.features)
     if (method := whole_method(manifest.model)) is not None:
         return _try_whole(folder, method, tolerance_factor)
+    if (module := module_of(manifest.model)) is not None:
+        return try_snapshot(folder, manifest, module)
+    return _try_rows(folder, manifest, tolerance_factor)
+
+
+def _try_rows(folder: Path, manifest: Manifest, tolerance_factor: float) -> Refusal | None:
+    """Check the graph, load it, answer the golden requests, compare."""
+    from server.control.graph import check_graph
+
+    schema = FeatureSchema.from_json(manifest.features)
     graph = (folder / "model.onnx").read_bytes()
     if problem := check_graph(graph, len(schema.columns)):
         return _refuse(RefusalCode.GRAPH, problem)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from methods.snapshot import module_of
 from server.desired import Switch
 from server.serving.contract import Method
 from server.serving.deployments import LiveRoute, Routes
@@ -32,7 +33,8 @@ def serving_services(
     for service, methods in asked.items():
         enabled = [model for method in methods for model in method.models if _switch(routes, model) is not Switch.OFF]
         services[service] = bool(enabled) and all(_can_answer(routes, model, priors) for model in enabled)
-    services[WHOLE] = any(_can_answer(routes, model, frozenset()) for model in routes.by_model)
+    models = (model for model in routes.by_model if module_of(model) is None)  # a snapshot answers nothing by itself
+    services[WHOLE] = any(_can_answer(routes, model, frozenset()) for model in models)
     return services
 
 

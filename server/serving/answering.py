@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, Protocol
 
 from server.desired import Switch
-from server.errors import InvalidField, NoLiveVersion, Reason, ServingError, SwitchedOff
+from server.errors import InvalidField, NoLiveVersion, NotFound, Reason, ServingError, SwitchedOff
 from server.ledger.spool import NO_BUCKET, SHADOW_ATTEMPT, Attempt, AttemptRole, Ending, OkEncoder, ok_encoder
 from server.serving.breaker import Breakers
 from server.serving.deployments import Deployment, Live, LiveRoute
@@ -93,6 +93,10 @@ Work = Callable[[Seat, Question], bytes | Drawn]
 """The answer of one version; plain bytes where nothing is ever drawn."""
 
 
+Fits = Callable[[Seat, Question], bool]
+"""Whether a challenger can answer a question at all; where it cannot, the champion does, and nobody is to blame."""
+
+
 class Recorder(Protocol):
     """Where attempts are recorded before the answer leaves (ledger/spool.py)."""
 
@@ -145,11 +149,12 @@ class Means(NamedTuple):
 class Answering:
     """The attempts of one method at one model."""
 
-    def __init__(self, means: Means, *, model: str, method: str, work: Work) -> None:
+    def __init__(self, means: Means, *, model: str, method: str, work: Work, fits: Fits | None = None) -> None:
         self.means = means
         self.model = model
         self.method = method
         self._work = work
+        self._fits = fits or _fits_always
         self._id_of = prediction_ids("local", method)
         self._new_request_id = request_ids(means.boot)
         self._table: Table | None = None
@@ -182,7 +187,8 @@ class Answering:
         route = table.route
         assert route.base is not None, "a challenger has a hash for its split"
         bucket = bucket_from(route.base, question.key)
-        if bucket < route.share_bp and self.means.breakers.allows(canary.deployment.digest):
+        is_open = bucket < route.share_bp and self.means.breakers.allows(canary.deployment.digest)
+        if is_open and self._fits(canary, question):
             return Choice(canary, bucket, table)
         return Choice(table.champion, bucket, table)
 
@@ -257,7 +263,7 @@ class Answering:
         if seat is table.canary:
             self.means.breakers.succeeded(seat.deployment.digest)
             self.means.shadow.offer(lambda: self._score_copy(for_canary, question))
-        else:
+        elif self._fits(for_champion, question):
             self.means.shadow.offer(lambda: self._score_copy(for_champion, question))
 
     def _score_copy(self, seat: Seat, question: Question) -> None:
@@ -267,8 +273,9 @@ class Answering:
         self.means.mark(seat.prefix)
         try:
             reply, propensity = _drawn(self._work(seat, question))
-        except InvalidField:
-            return  # the version that answered reads less of the request; nothing of this version is at fault
+        except (InvalidField, NotFound):
+            # The version that answered reads less of the request, or a snapshot came between; neither is a fault.
+            return
         except Exception:  # noqa: BLE001 - a version's failure, of whatever kind, ends here
             ending, reason = Ending.ERROR, Reason.INTERNAL
             self.means.failed(seat.deployment, "")
@@ -358,6 +365,10 @@ class Answering:
 
 def _drawn(reply: bytes | Drawn) -> Drawn:
     return reply if isinstance(reply, Drawn) else Drawn(reply, 1.0)
+
+
+def _fits_always(_seat: Seat, _question: Question) -> bool:
+    return True
 
 
 def _spent_us(call: Call) -> int:

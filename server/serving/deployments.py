@@ -32,12 +32,15 @@ class Facts:
         data_time: newest moment in that data, UTC.
         observations: rows that it was fitted on.
         currency: the one its money features are in; None when it has none.
+        feature_set: digest of the features that it reads and of the code that computed them; it answers by id only from
+            a snapshot that was made by the same. Empty for a version that reads none.
     """
 
     data_version: str
     data_time: datetime
     observations: int
     currency: str | None
+    feature_set: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -33,8 +33,10 @@ class Artifact:
     """A verified folder, opened.
 
     `read(name)` gives the bytes of a listed file, checked against its sha256. Raises LoadRefused when they differ.
+    `folder` is for what is mapped instead of read (subjects.py), which checks its files by itself.
     """
 
+    folder: Path
     manifest: Manifest
     schema: FeatureSchema
     read: Callable[[str], bytes]
@@ -67,7 +69,7 @@ def load_version(load: Load, state_dir: Path, kinds: Mapping[str, ModelKind]) ->
     if kind is None:
         raise LoadRefused(f"no method of this release asks the model {load.model!r}")
     artifact = open_artifact(state_dir / load.folder, load.digest)
-    _check_fields(artifact.schema, kind.features)
+    check_fields(artifact.schema, kind.features)
     manifest = artifact.manifest
     if manifest.model != load.model:
         raise LoadRefused(f"the artifact is of model {manifest.model!r}, not {load.model!r}")
@@ -81,6 +83,7 @@ def load_version(load: Load, state_dir: Path, kinds: Mapping[str, ModelKind]) ->
             data_time=manifest.data_time,
             observations=manifest.observations,
             currency=manifest.currency,
+            feature_set=manifest.feature_set,
         ),
         asked=kind.open(artifact, load),
     )
@@ -103,7 +106,7 @@ def open_artifact(folder: Path, digest: str) -> Artifact:
     def read(name: str) -> bytes:
         return _read_listed(folder, name, manifest)
 
-    return Artifact(manifest=manifest, schema=schema, read=read)
+    return Artifact(folder=folder, manifest=manifest, schema=schema, read=read)
 
 
 def _read_listed(folder: Path, name: str, manifest: Manifest) -> bytes:
@@ -125,7 +128,11 @@ def _read(folder: Path, name: str) -> bytes:
         return file.read()
 
 
-def _check_fields(schema: FeatureSchema, features: Descriptor | None) -> None:
+def check_fields(schema: FeatureSchema, features: Descriptor | None) -> None:
+    """Refuse fields that a message does not have, or has with another type, unit or levels.
+
+    Raises: LoadRefused: names the first.
+    """
     if features is None:
         if schema.features:
             raise LoadRefused(f"the artifact reads {schema.names[0]!r}, and this model reads no single fields")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from methods.features import Feature, FeatureSchema, Kind
 from methods.manifest import Manifest
@@ -32,16 +32,19 @@ from methods.snapshot import (
     TableDescription,
     TableKind,
     find_subject,
+    model_of,
     parse_description,
 )
+from server.desired import Load
 from server.errors import FieldViolation, InvalidField, NotFound, WrongState
+from server.serving.load import Artifact, LoadRefused, ModelKind
 
 SECONDS_A_DAY: Final = 86_400.0
 _CHUNK_BYTES: Final = 1 << 20
 M = TypeVar("M", bound=Message)
 
 
-class SnapshotRefused(Exception):  # noqa: N818 - a refusal with words for the version's card
+class SnapshotRefused(LoadRefused):
     """The folder is no snapshot that this process can answer from; the text says why, without paths."""
 
 
@@ -62,6 +65,10 @@ class SubjectTable:
     _values: memoryview
     _ends: Sequence[int]
     _row: struct.Struct
+
+    def holds(self, row: int) -> bool:
+        """Whether the subject is in the table."""
+        return bool(self._present[row])
 
     def numbers(self, row: int) -> tuple[float, ...] | None:
         """The subject's fields in the schema's order, NaN for missing."""
@@ -105,10 +112,10 @@ class Snapshot:
         if found is None:
             has = ", ".join(f"{t.description.name} {key[:12]}" for key, t in sorted(self.tables.items()))
             raise WrongState(
-                f"the snapshot of {self.description.module} holds no features of the version that answers (its feature "
-                f"set is {feature_set[:12]}, the snapshot has {has}); send `features`, or publish a snapshot made by "
-                "the same code as the version",
-                metadata={"feature_set": feature_set, "snapshot": self.data_version},
+                f"by_id: the snapshot of {self.description.module} holds no features of the version that answers (its "
+                f"feature set is {feature_set[:12]}, the snapshot has {has}); send `features`, or publish a snapshot "
+                "made by the same code as the version",
+                metadata={"field": "by_id", "feature_set": feature_set, "snapshot": self.data_version},
             )
         return found
 
@@ -137,6 +144,33 @@ class Snapshot:
                 },
             )
         return found
+
+    def subject_id(self, row: int) -> str:
+        """The id at a row.
+
+        Raises: SnapshotRefused: its bytes are no text.
+        """
+        try:
+            return str(self._ids[self._ends[row - 1] if row else 0 : self._ends[row]], "utf-8")
+        except UnicodeDecodeError as cause:
+            raise SnapshotRefused(f"the id at row {row} is not UTF-8") from cause
+
+    def check_order(self) -> None:
+        """Read every array once: what look-ups take for granted.
+
+        Raises: SnapshotRefused: hashes or ends do not rise, a mark of presence is neither 0 nor 1, or a number is
+            infinite.
+        """
+        for name, rising in ((HASHES, self._hashes), (ID_ENDS, self._ends)):
+            _check_rising(name, rising)
+        for table in self.tables.values():
+            names = table.description.files
+            if np.frombuffer(table._present, np.uint8).max(initial=0) > 1:  # noqa: SLF001 - of this file
+                raise SnapshotRefused(f"{names[0]} holds something else than 0 and 1")
+            if table.description.kind is TableKind.PAYLOADS:
+                _check_rising(names[2], table._ends)  # noqa: SLF001 - of this file
+            elif np.isinf(np.frombuffer(table._values, np.float64)).any():  # noqa: SLF001 - of this file
+                raise SnapshotRefused(f"{names[1]} holds an infinite number")
 
     def freshness(self, as_of: float) -> Freshness:
         """How old it is at a moment, in seconds since 1970.
@@ -170,7 +204,7 @@ class Snapshot:
         """
         found = self.find(table, subject_id)
         if isinstance(found, bytes):
-            features.ParseFromString(found)
+            _parse_payload(features, found, self.data_version)
         else:
             fill_message(features, table.description.schema, found, self._data_seconds, self.currency)
         if overrides is not None:
@@ -189,6 +223,15 @@ class Snapshot:
             mapping.close()
 
 
+def snapshot_kind(module: str) -> ModelKind:
+    """How the versions of a module's snapshot model are opened."""
+
+    def open_(artifact: Artifact, _load: Load) -> Snapshot:
+        return open_snapshot(artifact.folder, artifact.manifest, module)
+
+    return ModelKind(features=None, open=open_)
+
+
 def open_snapshot(folder: Path, manifest: Manifest, module: str) -> Snapshot:
     """Open a folder of the verified cache whose manifest was compared with the version's digest.
 
@@ -196,8 +239,8 @@ def open_snapshot(folder: Path, manifest: Manifest, module: str) -> Snapshot:
     """
     if sys.byteorder != "little":
         raise SnapshotRefused("snapshots are little-endian and this machine is not")
-    if manifest.model != f"features.{module}":
-        raise SnapshotRefused(f"the artifact is of model {manifest.model!r}, not features.{module}")
+    if manifest.model != model_of(module):
+        raise SnapshotRefused(f"the artifact is of model {manifest.model!r}, not {model_of(module)}")
     files: dict[str, mmap.mmap | bytes] = {name: _map(folder, name, manifest) for name in manifest.files}
     try:
         description = parse_description(json.loads(bytes(_listed(files, DESCRIPTION_NAME))))
@@ -242,6 +285,22 @@ def override(features: Message, better: Message) -> None:
             getattr(features, field.name).CopyFrom(value)
         else:
             setattr(features, field.name, value)
+
+
+def _check_rising(name: str, values: Any) -> None:
+    array = np.frombuffer(values, np.uint64)
+    if (array[1:] < array[:-1]).any():
+        raise SnapshotRefused(f"{name} does not rise from row to row")
+
+
+def _parse_payload(features: Message, payload: bytes, data_version: str) -> None:
+    try:
+        features.ParseFromString(payload)
+    except DecodeError:
+        raise WrongState(
+            "by_id: what the feature snapshot holds of this subject cannot be read; send `features`",
+            metadata={"field": "by_id", "snapshot": data_version},
+        ) from None
 
 
 def _set(features: Message, feature: Feature, number: float, data_seconds: float, currency: str | None) -> None:

@@ -25,6 +25,7 @@ from methods.snapshot import (
     SubjectOrder,
     TableDescription,
     TableKind,
+    model_of,
     order_subjects,
 )
 from training.artifact import Provenance, canonical_json
@@ -199,13 +200,13 @@ def _write_table(
 
 
 def _write_manifest(folder: Path, description: SnapshotDescription, provenance: Provenance) -> str:
-    together = "".join(sorted(table.feature_set for table in description.tables))
+    no_fields = FeatureSchema(message="", features=())  # of its own; those of the tables stand in the description
     manifest = manifest_bytes(
         Manifest(
-            model=f"features.{description.module}",
-            features=FeatureSchema(message="", features=()).to_json(),
+            model=model_of(description.module),
+            features=no_fields.to_json(),
             expressions=provenance.expressions,
-            feature_set=digest_of(together.encode()),
+            feature_set=no_fields.feature_set(provenance.expressions),
             currency=provenance.currency,
             data_version=provenance.data_version,
             data_time=provenance.data_time,

@@ -18,6 +18,7 @@ from methods.revenue.churn import DEFAULT_HORIZONS, ChurnParameters, churn_at, p
 from paedsresus.ml.v1 import common_pb2, revenue_pb2
 from server.desired import Load
 from server.serving.answering import Question, Seat, VersionFailed
+from server.serving.by_id import ById
 from server.serving.info import answer_info
 from server.serving.load import Artifact, LoadRefused, ModelKind
 from server.serving.many_rows import ManyRows
@@ -88,9 +89,10 @@ class ChurnAsked(NamedTuple):
     """What PredictChurn asks, read once from its message, and what was found out about it before the answer."""
 
     request: Any  # PredictChurnRequest
-    features: Any  # its PredictChurnFeatures
+    features: Any  # its PredictChurnFeatures; None by id
     horizons: tuple[int, ...]
     wants_curve: bool
+    by_id: ById
     explained: tuple[Seat, bytes] | None = None  # the version that was explained, and bytes of its reasons
 
 
@@ -100,7 +102,10 @@ def answer_churn(seat: Seat, question: Question) -> bytes:
     Raises: InvalidField: a feature breaks a rule of the contract. VersionFailed: the score is not a finite number.
     """
     model: ChurnModel = seat.deployment.asked
-    _, _, horizons, wants_curve, explained = question.asked
+    _, features, horizons, wants_curve, _, explained = question.asked
+    found = b""
+    if features is None:
+        question, found = look_up(seat, question)
     read = read_features(model, question)
     margin = model.predictor.margin()
     if margin - margin != 0.0:
@@ -113,7 +118,19 @@ def answer_churn(seat: Seat, question: Question) -> bytes:
         reply += _survival(margin, model.parameters)
     if explained is not None and explained[0] is seat:  # reasons of a version that fell back are not the champion's
         reply += explained[1]
-    return reply
+    return reply + found if found else reply
+
+
+def look_up(seat: Seat, question: Question) -> tuple[Question, bytes]:
+    """A question by id as one by features for this version, and bytes that say so, to append to the answer.
+
+    Raises: ServingError: as `ById.find`.
+    """
+    asked: ChurnAsked = question.asked
+    found = asked.by_id.find(asked.request.by_id, revenue_pb2.PredictChurnFeatures, seat, question.as_of)
+    request = revenue_pb2.PredictChurnRequest(features=found.features)
+    by_features = asked._replace(request=request, features=request.features)
+    return question._replace(asked=by_features), revenue_pb2.PredictChurnResponse(info=found.info).SerializeToString()
 
 
 def reasons_of(seat: Seat, question: Question, contributions: Sequence[float]) -> bytes:

@@ -10,17 +10,18 @@ from collections.abc import Awaitable, Callable
 
 from methods.revenue.churn import DEFAULT_HORIZONS
 from paedsresus.ml.v1 import revenue_pb2
-from server.errors import FieldViolation, InvalidField, NotBuilt
+from server.errors import FieldViolation, InvalidField
 from server.modules.revenue import (
     calculate_ltv,
     calculate_ltv_batch,
     calculate_optimal_price,
     optimize_payment_flow,
 )
-from server.modules.revenue.churn import CHURN, FEATURES, ChurnAsked, answer_churn, feature_row, reasons_of
+from server.modules.revenue.churn import CHURN, FEATURES, ChurnAsked, answer_churn, feature_row, look_up, reasons_of
 from server.modules.revenue.churn_batch import BatchAsked, answer_batch
 from server.monitor.status import StatusFacts, module_status
 from server.serving.answering import Answering, Choice, Means, Question
+from server.serving.by_id import ById
 from server.serving.dispatch import Answer, Call, Reply
 from server.serving.load import ModelKind
 from server.serving.whole import ComputeSolve, Whole, answers
@@ -38,7 +39,7 @@ CONTEXT_FIELDS = (
     "context.as_of_time",
     "context.explain",
 )
-CHURN_FIELDS = (*CONTEXT_FIELDS, "features", "horizon_days", "include_survival_curve")
+CHURN_FIELDS = (*CONTEXT_FIELDS, "features", "by_id", "horizon_days", "include_survival_curve")
 BATCH_FIELDS = (*CONTEXT_FIELDS, "columns", "horizon_days")
 WHOLE: tuple[Whole, ...] = (calculate_ltv.METHOD, calculate_ltv_batch.METHOD, optimize_payment_flow.METHOD)
 """Methods that the worker answers on its loop, message by message."""
@@ -62,7 +63,14 @@ class RevenueService:
         self._facts = facts
         self._whole = answers(WHOLE, HEAVY, means, solve)
         self._explain = explain
-        self._churn = Answering(means, model="churn", method=PREDICT_CHURN, work=answer_churn)
+        self._by_id = ById(means.live, PREDICT_CHURN)
+        self._churn = Answering(
+            means,
+            model="churn",
+            method=PREDICT_CHURN,
+            work=answer_churn,
+            fits=lambda seat, question: question.asked.features is not None or self._by_id.knows(seat),
+        )
         self._batch = Answering(means, model="churn", method=BATCH_PREDICT_CHURN, work=answer_churn)
         self._columns = ColumnsReader(FEATURES, revenue_pb2.PredictChurnColumns.DESCRIPTOR)
         self._accept_batch = compile_accept(
@@ -87,22 +95,20 @@ class RevenueService:
         """When one subscriber is likely to leave."""
         request = parse(revenue_pb2.PredictChurnRequest, raw)
         read = self._accept_churn(request) or judged(request, self._keep_churn)
-        request_id, subject_id, routing_key, as_of_time, explain, features, horizons, wants_curve = read
-        if features is None:
-            raise NotBuilt(
-                "feature snapshots are not served in this release; send `features`", metadata={"field": "by_id"}
-            )
-        asked = ChurnAsked(request, features, tuple(horizons) or DEFAULT_HORIZONS, wants_curve)
-        question = self._churn.question(request_id, routing_key or subject_id, as_of_time, raw, call, asked=asked)
+        request_id, subject_id, routing_key, as_of_time, explain, features, by_id, horizons, wants_curve = read
+        asked = ChurnAsked(request, features, tuple(horizons) or DEFAULT_HORIZONS, wants_curve, self._by_id)
+        key = routing_key or subject_id or (by_id.subject_id if features is None else "")
+        question = self._churn.question(request_id, key, as_of_time, raw, call, asked=asked)
         choice = self._churn.choose(question)
         return self._explained(choice, question, call) if explain else self._churn.answer(choice, question, call)
 
     async def _explained(self, choice: Choice, question: Question, call: Call) -> bytes:
         """The answer with its reasons, which come from the compute process."""
         seat = choice.seat
-        row = feature_row(seat, question)
+        by_features = look_up(seat, question)[0] if question.asked.features is None else question
+        row = feature_row(seat, by_features)
         _, contributions = await self._explain(seat.deployment.digest, row, call.time_remaining())
-        explained = (seat, reasons_of(seat, question, contributions))
+        explained = (seat, reasons_of(seat, by_features, contributions))
         return self._churn.answer(choice, question._replace(asked=question.asked._replace(explained=explained)), call)
 
     async def batch_predict_churn(self, raw: bytes, call: Call) -> bytes:
