@@ -222,7 +222,7 @@ def fit_version(mart: Mart, rng: np.random.Generator, say: Say) -> Fitted:
     return Fitted(
         parameters=parameters.to_json(),
         golden=golden_cases(parameters, late, rng),
-        figures={"version": _named(found.model), "rates by stage, route, last decline": _named(found.rates)},
+        figures={"version": _named(found.model), "rates by stage and route and last decline": _named(found.rates)},
         slices=slices_of(late, found),
         gates=[
             has_enough_failures(int((~early.succeeded).sum()), failed),
