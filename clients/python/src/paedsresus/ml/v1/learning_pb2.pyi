@@ -1811,17 +1811,24 @@ class PredictCertificationSuccessResponse(_message.Message):
     CALIBRATION_FIELD_NUMBER: _builtins.int
     REASONS_FIELD_NUMBER: _builtins.int
     DECISION_NOTE_FIELD_NUMBER: _builtins.int
+    SCOPE_NOTE_FIELD_NUMBER: _builtins.int
     certification: Global___Certification.ValueType
     """The certification that the answer is about. UNSPECIFIED: none was known, and the answer is over all of them."""
     decision_note: _builtins.str
     """What the answer must not be used for, always the same sentence: "Not for employment decisions." """
+    scope_note: _builtins.str
+    """What the answer is about and what it is not, in one sentence: knowledge alone, unless the answering version reads
+    scores from the manikin and some were given.
+    """
     @_builtins.property
     def info(self) -> _common_pb2.AnswerInfo:
         """How the answer came about."""
 
     @_builtins.property
     def exam_time(self) -> _timestamp_pb2.Timestamp:
-        """The exam's time that the answer is about. Absent when none was known: as if the exam were at `as_of_time`."""
+        """The exam's time that the answer is about. Absent when none was known: the answer is then over exams at any of the
+        distances that the version was fitted on.
+        """
 
     @_builtins.property
     def pass_probability(self) -> _common_pb2.Estimate:
@@ -1829,7 +1836,7 @@ class PredictCertificationSuccessResponse(_message.Message):
 
     @_builtins.property
     def expected_score(self) -> _common_pb2.Estimate:
-        """Expected score in [0, 1]. Absent when the answering version says nothing about it."""
+        """Expected score in [0, 1]. Absent when no skill is known, or what the exam asks."""
 
     @_builtins.property
     def weakest_skills(self) -> _containers.RepeatedCompositeFieldContainer[Global___WeakSkill]:
@@ -1841,7 +1848,9 @@ class PredictCertificationSuccessResponse(_message.Message):
 
     @_builtins.property
     def reasons(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Reason]:
-        """What moved the answer most, at most five, largest first. Empty unless `context.explain` was set."""
+        """What moved the answer most against not knowing it, at most five, largest first. Empty unless `context.explain`
+        was set.
+        """
 
     def __init__(
         self,
@@ -1855,10 +1864,11 @@ class PredictCertificationSuccessResponse(_message.Message):
         calibration: Global___CalibrationFacts | None = ...,
         reasons: _abc.Iterable[_common_pb2.Reason] | None = ...,
         decision_note: _builtins.str = ...,
+        scope_note: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "exam_time", b"exam_time", "expected_score", b"expected_score", "info", b"info", "pass_probability", b"pass_probability"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "certification", b"certification", "decision_note", b"decision_note", "exam_time", b"exam_time", "expected_score", b"expected_score", "info", b"info", "pass_probability", b"pass_probability", "reasons", b"reasons", "weakest_skills", b"weakest_skills"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "certification", b"certification", "decision_note", b"decision_note", "exam_time", b"exam_time", "expected_score", b"expected_score", "info", b"info", "pass_probability", b"pass_probability", "reasons", b"reasons", "scope_note", b"scope_note", "weakest_skills", b"weakest_skills"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
