@@ -154,7 +154,7 @@ class Answering:
         self.model = model
         self.method = method
         self._work = work
-        self._fits = fits or _fits_always
+        self.fits = fits or _fits_always
         self._id_of = prediction_ids("local", method)
         self._new_request_id = request_ids(means.boot)
         self._table: Table | None = None
@@ -188,7 +188,7 @@ class Answering:
         assert route.base is not None, "a challenger has a hash for its split"
         bucket = bucket_from(route.base, question.key)
         is_open = bucket < route.share_bp and self.means.breakers.allows(canary.deployment.digest)
-        if is_open and self._fits(canary, question):
+        if is_open and self.fits(canary, question):
             return Choice(canary, bucket, table)
         return Choice(table.champion, bucket, table)
 
@@ -263,7 +263,7 @@ class Answering:
         if seat is table.canary:
             self.means.breakers.succeeded(seat.deployment.digest)
             self.means.shadow.offer(lambda: self._score_copy(for_canary, question))
-        elif self._fits(for_champion, question):
+        elif self.fits(for_champion, question):
             self.means.shadow.offer(lambda: self._score_copy(for_champion, question))
 
     def _score_copy(self, seat: Seat, question: Question) -> None:

@@ -114,6 +114,8 @@ def offer_copies(
         return
     for each in answered:
         other = table.copies[1] if each.part.seat is table.canary else table.copies[0]
+        if not answering.fits(other, question):
+            continue
         copied = Part(seat=other, rows=each.part.rows)
         copy = functools.partial(_score_copy, answering, copied, question, score, encode)
         answering.means.shadow.offer(copy, weight=len(copied.rows))

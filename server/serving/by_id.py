@@ -19,7 +19,6 @@ from server.errors import NoLiveVersion, ServingError, SwitchedOff, WrongState
 from server.serving.answering import Seat
 from server.serving.deployments import Deployment, Live, LiveRoute
 from server.serving.subjects import Snapshot, SubjectTable
-from server.serving.wire.judge import judge
 
 BY_ID, FEATURES = "by_id", "features"
 
@@ -28,6 +27,13 @@ class Found(NamedTuple):
     """A subject's features, and what the answer says of where they come from."""
 
     features: Any
+    info: common_pb2.AnswerInfo
+
+
+class Filled(NamedTuple):
+    """A request by features, and what the answer says of where they come from."""
+
+    request: Any
     info: common_pb2.AnswerInfo
 
 
@@ -79,22 +85,17 @@ class ById:
             info.warnings.append(common_pb2.WARNING_STALE_DATA)
         return Found(features, info)
 
-    def fill(self, request: Any, seat: Seat, as_of: float) -> tuple[Any, common_pb2.AnswerInfo | None]:
-        """The request with features in the place of the id; as it is, and None, where it brought its features.
+    def fill(self, request: Any, seat: Seat, as_of: float) -> Filled:
+        """A request by id with features in the place of the id. Whether overrides fit them is for the caller to judge.
 
-        Raises: as `find`, and InvalidField: the overrides break a rule of the contract together with the snapshot.
+        Raises: ServingError: as `find`.
         """
-        if not has_id(request):
-            return request, None
-        asked = request.by_id
-        found = self.find(asked, type(request.features), seat, as_of)
+        found = self.find(request.by_id, type(request.features), seat, as_of)
         full = type(request)()
         full.CopyFrom(request)
         full.features.SetInParent()
         full.features.CopyFrom(found.features)
-        if asked.HasField("overrides"):
-            judge(full)
-        return full, found.info
+        return Filled(full, found.info)
 
     def _snapshot(self) -> Deployment[Snapshot]:
         route = self._live.route(self._model)

@@ -17,10 +17,12 @@ from typing import Any, NamedTuple, TypeVar
 
 from google.protobuf.message import Message
 
+from paedsresus.ml.v1.common_pb2 import AnswerInfo
 from server.desired import Load
-from server.errors import NotBuilt, ServingError
+from server.errors import ServingError
 from server.serving.answering import Answering, Drawn, Means, Question, Seat, VersionFailed
 from server.serving.answering_rows import Rows, answer_rows, offer_copies, record_rows
+from server.serving.by_id import ById, has_id
 from server.serving.dispatch import Answer, Call, Reply
 from server.serving.info import info_of
 from server.serving.load import Artifact, LoadRefused
@@ -121,30 +123,46 @@ def answer_here(method: Whole, means: Means, solve: ComputeSolve) -> Answer:
     """The method on the worker's loop, but for requests that are not light."""
 
     def work(seat: Seat, question: Question) -> Drawn:
-        response = method.solve(seat.deployment.asked, question.asked, moment_of(seat, question))
-        return _finish(response, seat, question)
+        asked: Asked = asking.filled(seat, question).asked
+        response = method.solve(seat.deployment.asked, asked.full, moment_of(seat, question))
+        return _finish(response, seat, question, asked.found)
 
-    answering = Answering(means, model=method.model, method=method.path, work=work)
+    asking = _Asking(method, means, work)
     warm(method.request)
 
     def answer(raw: bytes, call: Call) -> Reply:
         request = parse(method.request, raw)
-        if method.is_light is not None and not (len(raw) <= LIGHT_BYTES and method.is_light(request)):
-            return _solve_elsewhere(method, answering, solve, request, raw, call)
+        if has_id(request):
+            return answer_by_id(request, raw, call)
+        if not _is_light(method, request, len(raw), LIGHT_BYTES):
+            return _solve_elsewhere(asking, solve, request, raw, call)
         judge(request)
-        question = _ask(answering, request, raw, call)
-        return answering.answer(answering.choose(question), question, call)
+        question = asking.ask(request, raw, call)
+        return asking.answering.answer(asking.answering.choose(question), question, call)
+
+    def answer_by_id(request: Any, raw: bytes, call: Call) -> Reply:
+        if len(raw) > JUDGED_HERE_BYTES:
+            return _solve_elsewhere(asking, solve, request, raw, call)
+        judge(request)
+        question = asking.ask(request, raw, call)
+        choice = asking.answering.choose(question)
+        question = asking.filled(choice.seat, question)  # what is light hangs on what the snapshot holds
+        full = question.asked.full
+        most = JUDGED_HERE_BYTES if request.by_id.HasField("overrides") else LIGHT_BYTES
+        if not _is_light(method, full, full.ByteSize(), most):
+            return _send(asking, solve, question, call)
+        return asking.answering.answer(choice, question, call)
 
     return answer
 
 
 def answer_elsewhere(method: Whole, means: Means, solve: ComputeSolve) -> Answer:
     """The method in the compute process, which has the same versions loaded."""
-    answering = Answering(means, model=method.model, method=method.path, work=_never)
+    asking = _Asking(method, means, _never)
     warm(method.request)
 
     async def answer(raw: bytes, call: Call) -> bytes:
-        return await _solve_elsewhere(method, answering, solve, parse(method.request, raw), raw, call)
+        return await _solve_elsewhere(asking, solve, parse(method.request, raw), raw, call)
 
     return answer
 
@@ -176,59 +194,113 @@ def draw_seed(digest: str, prediction_id: bytes) -> bytes:
     return blake2b(digest.encode() + prediction_id, digest_size=32).digest()
 
 
-async def _solve_elsewhere(
-    method: Whole, answering: Answering, solve: ComputeSolve, request: Any, raw: bytes, call: Call
-) -> bytes:
+class Asked(NamedTuple):
+    """A request as the module sees it.
+
+    Attributes:
+        request: as it came.
+        full: by features; of a request by id as the versions with this feature set read it, None before the look-up.
+        feature_set: of a request by id.
+        found: what an answer by id says of its features.
+    """
+
+    request: Any
+    full: Any
+    feature_set: str = ""
+    found: AnswerInfo | None = None
+
+
+class _Asking:
+    """How requests of one method become questions; by id with the features of the version that answers."""
+
+    def __init__(self, method: Whole, means: Means, work: Callable[[Seat, Question], bytes | Drawn]) -> None:
+        self.method = method
+        self.by_id = ById(means.live, method.path)
+        self.answering = Answering(means, model=method.model, method=method.path, work=work, fits=self._fits)
+
+    def ask(self, request: Any, raw: bytes, call: Call) -> Question:
+        """The question of a request that keeps the contract."""
+        context = request.context
+        as_of = context.as_of_time if context.HasField("as_of_time") else None
+        key, asked = context.routing_key or context.subject_id, Asked(request, request)
+        if has_id(request):
+            key, asked = key or request.by_id.subject_id, Asked(request, None)
+        return self.answering.question(context.request_id, key, as_of, raw, call, asked=asked)
+
+    def filled(self, seat: Seat, question: Question) -> Question:
+        """The question as this version reads it; the same one where it brought its features, or has been filled.
+
+        Raises: ServingError: as `ById.find`. InvalidField: overrides and snapshot together break a rule; what is large
+            is judged in the compute process.
+        """
+        asked: Asked = question.asked
+        feature_set = seat.deployment.facts.feature_set
+        if asked.full is not None and asked.feature_set in {"", feature_set}:
+            return question
+        full, found = self.by_id.fill(asked.request, seat, question.as_of)
+        is_changed = asked.request.by_id.HasField("overrides") or len(question.raw) > JUDGED_HERE_BYTES
+        if is_changed and full.ByteSize() <= JUDGED_HERE_BYTES:
+            judge(full)
+        return question._replace(asked=Asked(asked.request, full, feature_set, found))
+
+    def _fits(self, seat: Seat, question: Question) -> bool:
+        """By id a version can answer where the snapshot has its features."""
+        return not has_id(question.asked.request) or self.by_id.knows(seat)
+
+
+async def _solve_elsewhere(asking: _Asking, solve: ComputeSolve, request: Any, raw: bytes, call: Call) -> bytes:
     """The answer by way of the compute process, recorded."""
     if len(raw) > JUDGED_HERE_BYTES:
         judge(request.context, within="context")  # what is recorded of it; the rest is judged where there is time
     else:
         judge(request)
-    question = _ask(answering, request, raw, call)
-    score = functools.partial(_score, method, question, solve, call.time_remaining)
-    (answered,) = await answer_rows(answering, question, (), 1, score, call)
+    question = asking.ask(request, raw, call)
+    if has_id(request):  # once, so that a copy is scored on the same features
+        question = asking.filled(asking.answering.choose(question).seat, question)
+    return await _send(asking, solve, question, call)
+
+
+async def _send(asking: _Asking, solve: ComputeSolve, question: Question, call: Call) -> bytes:
+    """The same for a question."""
+    score = functools.partial(_score, asking, question, solve, call.time_remaining)
+    (answered,) = await answer_rows(asking.answering, question, (), 1, score, call)
     reply: Drawn = answered.scores
-    record_rows(answering, (answered,), question, call, reply.reply, 1, propensity=reply.propensity)
+    record_rows(asking.answering, (answered,), question, call, reply.reply, 1, propensity=reply.propensity)
     offer_copies(
-        answering,
+        asking.answering,
         (answered,),
         question,
-        functools.partial(_score, method, question, solve, lambda: None),
+        functools.partial(_score, asking, question, solve, lambda: None),
         lambda drawn: drawn.reply,
     )
     return reply.reply
 
 
-def _ask(answering: Answering, request: Any, raw: bytes, call: Call) -> Question:
-    """The question of a request that keeps the contract.
-
-    Raises: NotBuilt: it asks for features by id.
-    """
-    if "by_id" in request.DESCRIPTOR.fields_by_name and request.HasField("by_id"):
-        raise NotBuilt("feature snapshots are not served in this release; send `features`", metadata={"field": "by_id"})
-    context = request.context
-    as_of = context.as_of_time if context.HasField("as_of_time") else None
-    key = context.routing_key or context.subject_id
-    return answering.question(context.request_id, key, as_of, raw, call, asked=request)
-
-
 async def _score(
-    method: Whole,
+    asking: _Asking,
     question: Question,
     solve: ComputeSolve,
     remaining: Callable[[], float | None],
     seat: Seat,
     _rows: Rows,
 ) -> Drawn:
-    job = Job(seat.deployment.digest, method.path, moment_of(seat, question), question.raw)
-    raw = await solve(job, remaining())
-    return _finish(method.response.FromString(raw), seat, question)
+    method = asking.method
+    asked: Asked = asking.filled(seat, question).asked
+    raw = question.raw if asked.found is None else asked.full.SerializeToString()
+    answered = await solve(Job(seat.deployment.digest, method.path, moment_of(seat, question), raw), remaining())
+    return _finish(method.response.FromString(answered), seat, question, asked.found)
 
 
-def _finish(response: Any, seat: Seat, question: Question) -> Drawn:
-    """The response as bytes, with what its version says of itself."""
+def _is_light(method: Whole, request: Any, size: int, most: int) -> bool:
+    return method.is_light is None or (size <= most and method.is_light(request))
+
+
+def _finish(response: Any, seat: Seat, question: Question, found: AnswerInfo | None) -> Drawn:
+    """The response as bytes, with what its version says of itself and, by id, what is said of the features."""
     info = info_of(seat, question)
     info.MergeFrom(response.info)
+    if found is not None:
+        info.MergeFrom(found)
     response.info.CopyFrom(info)
     propensity = response.info.experiment.propensity if response.info.HasField("experiment") else 1.0
     return Drawn(response.SerializeToString(), propensity)

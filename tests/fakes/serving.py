@@ -138,6 +138,12 @@ class Desk:
         assert isinstance(reply, bytes)
         return revenue_pb2.PredictChurnResponse.FromString(reply)
 
+    async def explain(self, request: revenue_pb2.PredictChurnRequest) -> revenue_pb2.PredictChurnResponse:
+        """One prediction with its reasons."""
+        reply = self.revenue.predict_churn(request.SerializeToString(), FakeCall())
+        assert not isinstance(reply, bytes)
+        return revenue_pb2.PredictChurnResponse.FromString(await reply)
+
     async def predict_batch(
         self, request: revenue_pb2.BatchPredictChurnRequest, call: FakeCall | None = None
     ) -> revenue_pb2.BatchPredictChurnResponse:

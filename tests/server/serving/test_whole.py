@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from methods.features import FeatureSchema
 from paedsresus.ml.v1 import common_pb2, learning_pb2
 from server.desired import Load
-from server.errors import InvalidField, NotBuilt
+from server.errors import InvalidField
 from server.ledger.spool import AttemptRole, Ending
 from server.serving.answering import VersionFailed
 from server.serving.deployments import Deployment, Facts
@@ -121,15 +121,6 @@ def test_what_breaks_the_contract_is_refused(desk: Desk) -> None:
 
     with pytest.raises(InvalidField):
         _ask(desk, Request().SerializeToString())
-
-
-def test_features_by_id_are_not_built(desk: Desk) -> None:
-    desk.serve(_deployment(3, 0.25))
-    request = _valid(subject_id="learner")
-    request.by_id.subject_id = "learner"
-
-    with pytest.raises(NotBuilt):
-        _ask(desk, request.SerializeToString())
 
 
 class _Elsewhere:

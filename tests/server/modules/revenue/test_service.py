@@ -11,7 +11,7 @@ from onnx import helper
 from methods.revenue.churn import DEFAULT_HORIZONS, churn_by_horizon
 from paedsresus.ml.v1 import common_pb2, revenue_pb2
 from server.desired import Switch
-from server.errors import DeadlineExceeded, InvalidField, MalformedRequest, NoLiveVersion, NotBuilt, SwitchedOff
+from server.errors import DeadlineExceeded, InvalidField, MalformedRequest, NoLiveVersion, SwitchedOff
 from server.ledger.spool import SHADOW_ATTEMPT, AttemptRole, Ending
 from server.serving.answering import VersionFailed
 from server.serving.split import assign_bucket
@@ -153,13 +153,6 @@ def test_the_version_that_computes_is_marked_and_unmarked(desk: Desk) -> None:
     desk.predict(churn_request())
 
     assert desk.marks == [deployment.prefix, 0]
-
-
-def test_by_id_is_not_built(desk: Desk) -> None:
-    desk.serve(desk.load(7))
-
-    with pytest.raises(NotBuilt, match="send `features`"):
-        desk.predict(revenue_pb2.PredictChurnRequest(by_id=revenue_pb2.PredictChurnSubject(subject_id="u-1")))
 
 
 @pytest.mark.parametrize("raw", [b"\xff", b"\x0a\x04\x0a\x02\xff\xfe"])
