@@ -75,6 +75,7 @@ STEPS_MAX = 50  # a tick that finds more to do than this has found a loop of its
 STATUS_EVERY = timedelta(seconds=10)
 FETCH_RETRY = timedelta(seconds=5)
 WRITE_RETRY = timedelta(seconds=5)
+WRITES_WAIT = timedelta(seconds=1)  # after a change of the desired state: the cores belong to the workers that swap
 # Endings that say nothing about the version in hand: somebody outside ended the process.
 _UNBLAMED = frozenset({"SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"})
 
@@ -278,9 +279,10 @@ class Follower:
             return {model: frozenset(found) for model, found in numbers.items()}
 
     def next_writes(self) -> list[TagWrite | AliasMove]:
-        """What to write to the registry now; nothing while it is away or just failed."""
+        """What to write to the registry now; nothing while it is away or just failed, or workers are swapping."""
         with self._lock:
-            if self._registry.state is not RegistryState.OK or self._clock() < self._writes_after:
+            begins = max(self._writes_after, self._written_at + WRITES_WAIT)
+            if self._registry.state is not RegistryState.OK or self._clock() < begins:
                 return []
             moves = [
                 AliasMove(model=model, version=version, expected=self._latest[model].aliases.get(PREVIOUS))

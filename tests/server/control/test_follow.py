@@ -650,3 +650,15 @@ def test_a_hold_is_on_record_from_its_first_moment_to_its_last(serving: Rig) -> 
     rows = serving.store._connection.execute("select detail from transitions where kind = 'holds' order by id")
     counts = [(len(json.loads(detail)["before"]), len(json.loads(detail)["now"])) for (detail,) in rows]
     assert counts == [(0, 1), (1, 0)]
+
+
+def test_nothing_is_written_while_workers_swap(serving: Rig) -> None:
+    serving.registry.aliases["champion"] = 2
+    generation = serving.desired.generation
+    while serving.desired.generation == generation:
+        serving.follower.sighted(serving.registry.look(serving.follower.watched()))
+        serving.follower.tick()
+        serving.now += timedelta(seconds=0.2)
+    assert serving.follower.next_writes() == []
+    serving.run()
+    assert serving.tags(2)["serving.state"] == "live"
