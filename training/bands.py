@@ -84,7 +84,7 @@ def fit_band(
     for row, weight in enumerate(draw_weights(subject, draws, rng)):
         common = spread * rng.standard_normal()
         for column, part in enumerate(parts):
-            shifts[row, column] = common + _shift(logit[part], outcome[part], weight[part])
+            shifts[row, column] = common + shift_of(logit[part], outcome[part], weight[part])
     lowers, uppers = np.quantile(shifts, [(1 - level) / 2, (1 + level) / 2], axis=0)
     rising = np.concatenate([[True], np.diff(knots) > 0])
     return Band(
@@ -95,8 +95,8 @@ def fit_band(
     )
 
 
-def _shift(logit: Floats, outcome: Floats, weight: Floats) -> float:
-    """The shift of log-odds under which as much is expected as was seen; within SHIFT_MOST."""
+def shift_of(logit: Floats, outcome: Floats, weight: Floats) -> float:
+    """The shift of log-odds under which as much is expected as was seen, within SHIFT_MOST; (n,) each."""
     seen = float(weight @ outcome)
     shift = 0.0
     for _ in range(STEPS):

@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from methods.revenue.churn_cause import CauseParameters, parse_cause
+
 DEFAULT_HORIZONS = (28, 90, 180)  # days; the contract's answer to an empty `horizon_days`
 SOFTPLUS_IS_LINEAR = 37.0  # log(1 + e^z) = z in float64 from here on: e^-37 < 2^-53
 
@@ -39,6 +41,7 @@ class ChurnParameters:
         interval_lowers: factor in (0, 1] on the cumulative hazard for the lower end; linear between, constant beyond.
         interval_uppers: the same for the upper end, 1 or more.
         level: probability that the interval is meant to hold.
+        cause: what tells a decision to leave from a failed payment; None when the version says nothing about it.
     """
 
     period_days: int
@@ -50,10 +53,12 @@ class ChurnParameters:
     interval_lowers: tuple[float, ...] = ()
     interval_uppers: tuple[float, ...] = ()
     level: float = 0.9
+    cause: CauseParameters | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The parameters as they stand in an artifact's parameters.json."""
         return {
+            **({} if self.cause is None else {"cause": self.cause.to_json()}),
             "period_days": self.period_days,
             "slopes": list(self.slopes),
             "offsets": list(self.offsets),
@@ -101,6 +106,7 @@ def parse_parameters(value: Any) -> ChurnParameters:
         interval_lowers=_numbers(interval, "lowers", optional=True),
         interval_uppers=_numbers(interval, "uppers", optional=True),
         level=float(interval.get("level", 0.9)),
+        cause=parse_cause(value["cause"]) if value.get("cause") is not None else None,
     )
     _check(parameters)
     return parameters

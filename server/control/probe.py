@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from methods.features import FeatureSchema, Kind, encode_columns
 from methods.manifest import MANIFEST_NAME, Manifest, digest_of, parse_manifest
 from methods.revenue.churn import DEFAULT_HORIZONS, churn_by_horizon, parse_parameters
+from methods.revenue.churn_cause import place_cause, voluntary_share
 from methods.snapshot import module_of
 from paedsresus.ml.v1 import revenue_pb2
 from server.catalogue import KINDS, whole_method
@@ -157,6 +158,7 @@ Score = Callable[[NDArray[np.float32]], NDArray[np.float64]]
 def _answer_churn(folder: Path, schema: FeatureSchema, golden: Golden, score: Score, factor: float) -> Refusal | None:
     try:
         parameters = parse_parameters(json.loads((folder / "parameters.json").read_bytes()))
+        cause = None if parameters.cause is None else place_cause(parameters.cause, schema.columns)
     except ValueError as wrong:
         return _refuse(RefusalCode.PARAMETERS, f"parameters.json: {wrong}")
     try:
@@ -173,16 +175,19 @@ def _answer_churn(folder: Path, schema: FeatureSchema, golden: Golden, score: Sc
         return _refuse(RefusalCode.GRAPH, f"model.onnx gives {margins.shape} scores or some that are no numbers")
     bound = golden.tolerance * factor
     for case, (request, (_, answer)) in enumerate(zip(requests, golden.cases, strict=True)):
+        told: dict[str, Any] = {}
+        if cause is not None:
+            told["voluntaryShare"] = voluntary_share(matrix[case].tolist(), cause)._asdict()
         horizons = tuple(request.horizon_days) or DEFAULT_HORIZONS
         curve = churn_by_horizon(margins[case : case + 1], parameters, horizons)
-        found = [
+        told["churn"] = [
             {
                 "horizonDays": days,
                 "churnProbability": {name: float(getattr(curve, name)[0, at]) for name in ("value", "lower", "upper")},
             }
             for at, days in enumerate(horizons)
         ]
-        difference = largest_difference(found, answer.get("churn"))  # what is served must be promised, all of it
+        difference = largest_difference(told, answer)  # what is served must be promised, all of it
         if not difference <= bound:
             return _refuse_golden(case + 1, len(requests), difference, bound)
     return _try_trees(folder / BOOSTER, matrix, margins)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from onnx import TensorProto, helper, numpy_helper
 from methods.features import FeatureSchema, encode_columns, schema_of
 from methods.manifest import ARTIFACT_FORMAT, MANIFEST_NAME, Manifest, digest_of, manifest_bytes
 from methods.revenue.churn import DEFAULT_HORIZONS, ChurnParameters, churn_by_horizon
+from methods.revenue.churn_cause import CauseParameters, Steps, place_cause, voluntary_share
+from methods.statistics.bands import Band
 from paedsresus.ml.v1 import revenue_pb2
 
 AS_OF = datetime(2026, 1, 1, tzinfo=UTC)
@@ -45,6 +48,14 @@ PARAMETERS = ChurnParameters(
     interval_lowers=(0.7, 0.8, 0.75),
     interval_uppers=(1.4, 1.25, 1.3),
     level=0.9,
+)
+CAUSE = CauseParameters(
+    offset=0.25,
+    steps=(
+        Steps(column="renewal_time", edges=(0.0, 30.0), scores=(-3.0, 0.5, 1.0), missing=-0.125),
+        Steps(column="plan=MONTHLY", edges=(0.5,), scores=(0.375, -0.25), missing=0.0),
+    ),
+    band=Band(logits=(-1.0, 1.0), lowers=(-0.5, -0.25), uppers=(0.25, 0.5)),
 )
 REQUESTS = 24
 
@@ -120,10 +131,13 @@ def matrix_of(requests: Sequence[revenue_pb2.PredictChurnRequest], schema: Featu
     return encode_columns(schema, columns)
 
 
-def golden_document(schema: FeatureSchema, *, bias: float = 0.0, shift: float = 0.0) -> dict[str, Any]:
+def golden_document(
+    schema: FeatureSchema, *, bias: float = 0.0, shift: float = 0.0, cause: CauseParameters | None = None
+) -> dict[str, Any]:
     """`golden.json`; `shift` makes the expected answers wrong by that much."""
     requests = golden_requests()
-    margin = linear_margin(matrix_of(requests, schema), schema, bias=bias)
+    matrix = matrix_of(requests, schema)
+    margin = linear_margin(matrix, schema, bias=bias)
     curve = churn_by_horizon(margin, PARAMETERS, DEFAULT_HORIZONS)
     cases = []
     for row, request in enumerate(requests):
@@ -138,7 +152,12 @@ def golden_document(schema: FeatureSchema, *, bias: float = 0.0, shift: float = 
             }
             for at, days in enumerate(DEFAULT_HORIZONS)
         ]
-        cases.append({"request": MessageToDict(request), "answer": {"churn": churn}})
+        answer: dict[str, Any] = {"churn": churn}
+        if cause is not None:
+            answer["voluntaryShare"] = voluntary_share(
+                matrix[row].tolist(), place_cause(cause, schema.columns)
+            )._asdict()
+        cases.append({"request": MessageToDict(request), "answer": answer})
     return {"tolerance": 1e-5, "cases": cases}
 
 
@@ -149,13 +168,14 @@ def write_churn_artifact(
     fields: Sequence[str] = FIELDS,
     graph: bytes | None = None,
     golden_shift: float = 0.0,
+    cause: CauseParameters | None = None,
 ) -> str:
     """Write the whole folder and return its digest. `graph` replaces the linear one, for a version that misbehaves."""
     schema = churn_schema(fields)
-    golden = golden_document(schema, bias=bias, shift=golden_shift)
+    golden = golden_document(schema, bias=bias, shift=golden_shift, cause=cause)
     contents = {
         "model.onnx": graph if graph is not None else linear_graph(schema, bias=bias),
-        "parameters.json": _json(PARAMETERS.to_json()),
+        "parameters.json": _json(replace(PARAMETERS, cause=cause).to_json()),
         "golden.json": _json(golden),
         "reference.json": _json({"n": REQUESTS, "features": {}, "scores": []}),
         "card.md": f"# churn\n\nA linear score with bias {bias}, for tests.\n".encode(),

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from methods.features import FeatureSchema, Kind, encode_columns
 from methods.revenue.churn import DEFAULT_HORIZONS, ChurnParameters, churn_at
+from methods.revenue.churn_cause import place_cause, voluntary_share
 from paedsresus.ml.v1 import revenue_pb2
 from training.artifact import canonical_json, reference_profile
 from training.gates import PARITY
@@ -80,15 +81,20 @@ def golden_cases(
     parameters: ChurnParameters,
 ) -> dict[str, Any]:
     """`golden.json`: requests and the answers that a server must give."""
-    margins = run_onnx(graph, request_matrix(requests, schema)).tolist()
+    matrix = request_matrix(requests, schema)
+    margins = run_onnx(graph, matrix).tolist()
+    cause = None if parameters.cause is None else place_cause(parameters.cause, schema.columns)
     cases = []
-    for request, margin in zip(requests, margins, strict=True):
+    for request, row, margin in zip(requests, matrix.tolist(), margins, strict=True):
         horizons = tuple(request.horizon_days) or DEFAULT_HORIZONS
         churn = [
             {"horizonDays": days, "churnProbability": {"value": value, "lower": lower, "upper": upper}}
             for days, (value, lower, upper) in zip(horizons, churn_at(margin, parameters, horizons), strict=True)
         ]
-        cases.append({"request": MessageToDict(request), "answer": {"churn": churn}})
+        answer: dict[str, Any] = {"churn": churn}
+        if cause is not None:
+            answer["voluntaryShare"] = voluntary_share(row, cause)._asdict()
+        cases.append({"request": MessageToDict(request), "answer": answer})
     return {"tolerance": PARITY, "cases": cases}
 
 

@@ -24,6 +24,7 @@ from training.report.card import Card, render_card
 from training.report.plots import draw_plots
 from training.revenue.champion import Champion, fetch_version
 from training.revenue.churn import ChurnOptions
+from training.revenue.churn_cause import LEAST
 from training.revenue.churn_files import churn_files
 from training.revenue.judging import Judgement, judge_churn
 
@@ -39,6 +40,7 @@ LIMITS = (
     "A change of the market after the last landmark is unknown to values and intervals alike.",
     "The order of subscribers is fitted on the next 28 days; at later horizons the same order is used, weighed less.",
     "Contributions of features are log-odds before calibration, and no causes.",
+    "The voluntary share is of leaving within 28 days; a payment that fails later is not foreseen from today.",
     "Prices in another currency than the version's are missing to it.",
 )
 
@@ -146,6 +148,7 @@ def describe(judgement: Judgement, mart: Mart, provenance: Provenance) -> Card:
             "calibration curve": f"{len(model.parameters.calibration_margins)} knots"
             if model.parameters.calibration_margins
             else "a straight line did as well",
+            "causes of leaving": _causes(judgement),
             "currency": provenance.currency or "no prices",
             "made": f"{provenance.created_at:%Y-%m-%d %H:%M} UTC",
         },
@@ -156,6 +159,20 @@ def describe(judgement: Judgement, mart: Mart, provenance: Provenance) -> Card:
         gates=judgement.gates,
         schema=model.schema,
         limits=LIMITS,
+    )
+
+
+def _causes(judgement: Judgement) -> str:
+    """What the version says of causes, and how well it did, in words."""
+    cause, told = judgement.model.parameters.cause, judgement.cause
+    if cause is None:
+        return f"fewer than {LEAST} leavings of either cause are known: no voluntary share is answered"
+    columns = ", ".join(each.column for each in cause.steps) or "no column told causes apart: one share for all"
+    if told is None:
+        return columns
+    return (
+        f"{columns}; on {told.rows:,} later leavings AUC {told.auc:.3f}, log loss {told.log_loss:.3f} "
+        f"({told.overall_log_loss:.3f} by the overall share)"
     )
 
 
@@ -173,6 +190,8 @@ def _record(
     for name in ("auc", "log_loss") if judgement.folds else ():
         metrics[f"cv.{name}"] = float(np.mean([getattr(fold.model, name) for fold in judgement.folds]))
         metrics[f"cv_logistic.{name}"] = float(np.mean([getattr(fold.logistic, name) for fold in judgement.folds]))
+    if judgement.cause is not None:
+        metrics["cause.auc"], metrics["cause.log_loss"] = judgement.cause.auc, judgement.cause.log_loss
     if judgement.against_champion is not None:
         metrics["champion.log_loss_saved"] = judgement.against_champion.value
     return RunRecord(

@@ -8,7 +8,7 @@ Pure. Not here: reading data and the registry, writing anything (training/fittin
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,7 @@ from training.gates import (
 )
 from training.onnx_trees import run_onnx, trees_to_onnx
 from training.revenue.churn import ChurnModel, ChurnOptions, fit_churn, score_in_time
+from training.revenue.churn_cause import CauseFigures, fit_cause, judge_cause, voluntary_of
 from training.revenue.churn_files import largest_difference
 from training.revenue.person_periods import PersonPeriods, person_periods_of
 
@@ -70,6 +71,7 @@ class Judgement:
         fitted: rows fitted on; `table` are the same rows with their fields.
         outcome: (n,) of the held-out rows.
         contenders: the new version first, then the champion if there is one, then the logistic baseline.
+        cause: how well causes of leaving were foretold on held-out rows; None when the version says none.
         against_champion: None without a champion.
         folds: cross-validation in time, oldest first.
         gates: every verdict.
@@ -82,6 +84,7 @@ class Judgement:
     table: pd.DataFrame = field(repr=False)
     outcome: NDArray[np.float64] = field(repr=False)
     contenders: tuple[Contender, ...]
+    cause: CauseFigures | None
     against_champion: Comparison | None
     folds: tuple[TimeFold, ...]
     gates: tuple[Gate, ...]
@@ -124,7 +127,11 @@ def judge_churn(
     for name, events, rows in (("before", fitted.events, len(fitted)), ("after", int(outcome.sum()), len(outcome))):
         if not 0 < events < rows:
             raise ValueError(f"{events} of {rows} rows {name} {cut:%Y-%m-%d} left; a fit needs both kinds")
+    voluntary, known = voluntary_of(table), frame.time < frame.time[later].min()
+    cause = fit_cause(fitted, voluntary[known], schema.columns, rng.spawn(1)[0])
     model = fit_churn(fitted, schema, options, rng, progress=progress)
+    model = replace(model, parameters=replace(model.parameters, cause=cause))
+    told = None if cause is None else judge_cause(cause, voluntary[known], test, voluntary[held], schema.columns)
     graph = trees_to_onnx(model.booster)
     progress("judging on the newest landmarks")
     answers = churn_by_horizon(run_onnx(graph, test.matrix), model.parameters, (options.period_days,)).value[:, 0]
@@ -156,6 +163,7 @@ def judge_churn(
         table=table[~later],
         outcome=outcome,
         contenders=contenders,
+        cause=told,
         against_champion=against,
         folds=folds,
         gates=gates,

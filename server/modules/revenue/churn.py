@@ -15,6 +15,7 @@ from google.protobuf.json_format import ParseDict, ParseError
 
 from methods.features import FeatureSchema, Kind, schema_of
 from methods.revenue.churn import DEFAULT_HORIZONS, ChurnParameters, churn_at, parse_parameters, survival_curve
+from methods.revenue.churn_cause import PlacedCause, place_cause, voluntary_share
 from paedsresus.ml.v1 import common_pb2, revenue_pb2
 from server.desired import Load
 from server.serving.answering import Question, Seat, VersionFailed
@@ -38,7 +39,7 @@ FEATURES = revenue_pb2.PredictChurnFeatures.DESCRIPTOR
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ChurnModel:
-    """An opened churn artifact.
+    """An opened churn artifact. `cause` is None when the version says nothing about why somebody would leave.
 
     `many` scores batches and `pace` knows how many of their rows fit into a slice; `encode` makes their matrix of the
     contract's columns, of which `money` are amounts.
@@ -48,6 +49,7 @@ class ChurnModel:
     predictor: Predictor
     reader: Reader
     parameters: ChurnParameters
+    cause: PlacedCause | None
     many: ManyRows
     pace: Pace
     encode: Encode
@@ -62,6 +64,7 @@ def open_churn(artifact: Artifact, load: Load) -> ChurnModel:
     schema = artifact.schema
     try:
         parameters = parse_parameters(artifact.read_json("parameters.json"))
+        placed = None if parameters.cause is None else place_cause(parameters.cause, schema.columns)
         predictor = open_predictor(artifact.read("model.onnx"), width=len(schema.columns))
         reader = compile_reader(FEATURES, schema, artifact.manifest.currency)
     except (PredictorError, ValueError) as cause:
@@ -73,6 +76,7 @@ def open_churn(artifact: Artifact, load: Load) -> ChurnModel:
         predictor=predictor,
         reader=reader,
         parameters=parameters,
+        cause=placed,
         many=ManyRows(predictor, lambda: artifact.read("model.onnx")),
         pace=Pace(),
         encode=compile_encoder(schema, schema_of(FEATURES).names),
@@ -113,7 +117,8 @@ def answer_churn(seat: Seat, question: Question) -> bytes:
     fill = seat.shapes.get((horizons, read)) or _stencil(seat, horizons, read)
     seconds, millis = time_bytes(question.time_ns)
     estimates = chain.from_iterable(churn_at(margin, model.parameters, horizons))
-    reply: bytes = fill(question.prediction_id.hex().encode(), seconds, millis, *estimates)
+    share = () if model.cause is None else voluntary_share(model.predictor.row[0].tolist(), model.cause)
+    reply: bytes = fill(question.prediction_id.hex().encode(), seconds, millis, *estimates, *share)
     if wants_curve:
         reply += _survival(margin, model.parameters)
     if explained is not None and explained[0] is seat:  # reasons of a version that fell back are not the champion's
@@ -166,17 +171,19 @@ def read_features(model: ChurnModel, question: Question) -> int:
 
 
 def _stencil(seat: Seat, horizons: tuple[int, ...], read: int) -> Fill:
-    level = seat.deployment.asked.parameters.level
+    model: ChurnModel = seat.deployment.asked
     sample = revenue_pb2.PredictChurnResponse(info=answer_info(seat))
     sample.info.prediction_id = ID_HOLE
     sample.info.compute_time.seconds, sample.info.compute_time.nanos = SECONDS_HOLE, NANOS_HOLE
     if read == READ_FOREIGN_CURRENCY:
         sample.info.warnings.append(common_pb2.WARNING_OUT_OF_RANGE)
-    for index, days in enumerate(horizons):
-        estimate = sample.churn.add(horizon_days=days).churn_probability
+    estimates = [(sample.churn.add(horizon_days=days).churn_probability, model.parameters.level) for days in horizons]
+    if model.cause is not None:
+        estimates.append((sample.voluntary_share, model.cause.band.level))
+    for index, (estimate, level) in enumerate(estimates):
         estimate.value, estimate.lower, estimate.upper = (double_hole(3 * index + hole) for hole in range(3))
         estimate.level, estimate.method = level, common_pb2.ESTIMATE_METHOD_BOOTSTRAP
-    fill = cut(sample, 3 * len(horizons))
+    fill = cut(sample, 3 * len(estimates))
     if len(seat.shapes) >= STENCILS_MAX:
         seat.shapes.clear()
     seat.shapes[horizons, read] = fill

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,17 @@ from onnx import TensorProto, helper
 
 from server.control.artifacts import RefusalCode
 from server.control.probe import DRIFT_FACTOR, Limits, largest_difference, probe_folder
-from tests.fakes.artifacts import PARAMETERS, churn_schema, golden_requests, graph_bytes, write_churn_artifact
+from tests.fakes.artifacts import (
+    CAUSE,
+    PARAMETERS,
+    churn_schema,
+    golden_document,
+    golden_requests,
+    graph_bytes,
+    linear_graph,
+    write_artifact,
+    write_churn_artifact,
+)
 from training.onnx_trees import trees_to_onnx
 from training.revenue.churn_files import golden_cases
 
@@ -114,6 +125,24 @@ def test_a_good_version_passes(tmp_path: Path) -> None:
     write_churn_artifact(tmp_path)
 
     assert probe_folder(tmp_path, Limits()) is None
+
+
+def test_a_version_that_tells_causes_passes_with_their_golden_shares(tmp_path: Path) -> None:
+    write_churn_artifact(tmp_path, cause=CAUSE)
+
+    assert probe_folder(tmp_path, Limits()) is None
+
+
+def test_a_voluntary_share_that_is_not_promised_is_refused(tmp_path: Path) -> None:
+    schema = churn_schema()
+    silent = {"golden.json": json.dumps(golden_document(schema)).encode()}
+    told = {"parameters.json": json.dumps(replace(PARAMETERS, cause=CAUSE).to_json()).encode()}
+    write_artifact(tmp_path, {"model.onnx": linear_graph(schema), **silent, **told}, schema)
+
+    refusal = probe_folder(tmp_path, Limits())
+
+    assert refusal is not None
+    assert (refusal.code, "golden answer 1 of 24" in refusal.text) == (RefusalCode.GOLDEN, True)
 
 
 def test_a_golden_answer_that_differs_is_named_with_its_difference(tmp_path: Path) -> None:

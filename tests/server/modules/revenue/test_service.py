@@ -1,6 +1,9 @@
 """PredictChurn and BatchPredictChurn: right answers, recorded before they leave, covered when a canary fails."""
 
+import json
 import math
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +13,25 @@ from onnx import helper
 
 from methods.revenue.churn import DEFAULT_HORIZONS, churn_by_horizon
 from paedsresus.ml.v1 import common_pb2, revenue_pb2
-from server.desired import Switch
+from server.desired import Load, Switch
 from server.errors import DeadlineExceeded, InvalidField, MalformedRequest, NoLiveVersion, SwitchedOff
 from server.ledger.spool import SHADOW_ATTEMPT, AttemptRole, Ending
+from server.modules.revenue.service import KINDS
 from server.serving.answering import VersionFailed
+from server.serving.load import LoadRefused, load_version
 from server.serving.split import assign_bucket
 from tests.fakes.artifacts import (
+    AS_OF,
+    CAUSE,
     FIELDS,
     PARAMETERS,
     churn_schema,
     golden_requests,
     graph_bytes,
+    linear_graph,
     linear_margin,
     matrix_of,
+    write_artifact,
 )
 from tests.fakes.churn_batches import batch_of
 from tests.fakes.serving import Desk, FakeCall, churn_request
@@ -78,6 +87,40 @@ def test_answers_are_those_of_the_method(desk: Desk) -> None:
             wanted = (curve.value[row, at], curve.lower[row, at], curve.upper[row, at])
             assert found == pytest.approx(wanted, abs=1e-6)
             assert estimate.level == PARAMETERS.level
+
+
+def test_a_version_that_knows_causes_says_what_share_is_a_decision(desk: Desk) -> None:
+    desk.serve(desk.load(7, cause=CAUSE))
+    monthly, overdue = churn_request(plan=1), churn_request(plan=1)
+    overdue.features.renewal_time.FromDatetime(AS_OF - timedelta(days=2))
+    overdue.horizon_days.append(28)
+
+    share, late = desk.predict(monthly).voluntary_share, desk.predict(overdue).voluntary_share
+
+    assert share.value == pytest.approx(1 / (1 + math.exp(-(0.25 - 0.125 - 0.25))))
+    assert late.value == pytest.approx(1 / (1 + math.exp(-(0.25 - 3.0 - 0.25))))
+    assert (late.lower, late.upper) == pytest.approx((1 / (1 + math.exp(3.5)), 1 / (1 + math.exp(2.75))))
+    assert (share.level, share.method) == (0.9, common_pb2.ESTIMATE_METHOD_BOOTSTRAP)
+    assert desk.predict(monthly).churn, "the chances stand beside it"
+
+
+def test_a_version_that_knows_no_causes_says_nothing_of_them(desk: Desk) -> None:
+    desk.serve(desk.load(7))
+
+    answer = desk.predict(churn_request(plan=1))
+
+    assert not answer.HasField("voluntary_share")
+    assert not answer.HasField("intervention"), "an effect needs randomised evidence"
+
+
+def test_a_version_whose_causes_hang_on_a_column_that_it_does_not_read_is_refused(desk: Desk) -> None:
+    schema = churn_schema([name for name in FIELDS if name != "renewal_time"])
+    parameters = json.dumps(replace(PARAMETERS, cause=CAUSE).to_json()).encode()
+    folder = desk.folder / "cache" / "v"
+    digest = write_artifact(folder, {"model.onnx": linear_graph(schema), "parameters.json": parameters}, schema)
+
+    with pytest.raises(LoadRefused, match=r"no column 'renewal_time'"):
+        load_version(Load(model="churn", version=7, digest=digest, folder="cache/v"), desk.folder, KINDS)
 
 
 def test_an_answer_says_where_it_comes_from(desk: Desk) -> None:
