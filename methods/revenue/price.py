@@ -264,7 +264,8 @@ def visitors_needed(value: Floats, noise: Floats, probability: float, rng: np.ra
         return None
     low, high = 0, VISITORS_MOST
     while high - low > max(1, high // 100):  # a hundredth is finer than the draws are
-        middle = math.isqrt(max(1, low) * high) if high > 2 * max(1, low) else (low + high) // 2
+        # Between 1 and 3 the geometric middle is 1 itself, and the search would never end.
+        middle = max(low + 1, math.isqrt(max(1, low) * high)) if high > 2 * max(1, low) else (low + high) // 2
         low, high = (low, middle) if clear_with(middle) else (middle, high)
     return high
 

@@ -128,6 +128,16 @@ def test_a_stricter_decision_needs_more_visitors() -> None:
     assert needed[0] < needed[1] < needed[2]
 
 
+def test_a_handful_of_visitors_is_found_too() -> None:
+    value = np.random.default_rng(0).normal([10.0, 10.3], 1.0, (4_000, 2))
+
+    noises = np.geomspace(0.1, 2.0, 40)
+    needed = [visitors_needed(value, np.full(2, noise), 0.9, np.random.default_rng(1)) for noise in noises]
+
+    assert needed == sorted(needed, key=lambda count: count or 0)
+    assert {1, 2, 3} <= set(needed)
+
+
 def test_no_number_of_visitors_settles_what_hardly_differs() -> None:
     value = np.random.default_rng(0).normal([10.0, 10.0], 1e-6, (4_000, 2))
 
