@@ -639,6 +639,61 @@ class LearnerKnowledge(_message.Message):
 Global___LearnerKnowledge: _TypeAlias = LearnerKnowledge  # noqa: Y015
 
 @_typing.final
+class LearnerFeatures(_message.Message):
+    """What a feature snapshot holds of a learner, for every method that is asked by id: a method takes the fields that its
+    own features have under the same name. Stands in no request.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KNOWLEDGE_FIELD_NUMBER: _builtins.int
+    COMPLETED_LESSON_IDS_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    YEARS_OF_EXPERIENCE_FIELD_NUMBER: _builtins.int
+    MINUTES_28D_FIELD_NUMBER: _builtins.int
+    role: _common_pb2.ClinicalRole.ValueType
+    """The learner's clinical role."""
+    years_of_experience: _builtins.float
+    """Years in the profession; 0 to 80."""
+    minutes_28d: _builtins.float
+    """Minutes of learning in the last 28 days; 0 to 40,320, which is every minute there is."""
+    @_builtins.property
+    def knowledge(self) -> Global___LearnerKnowledge:
+        """Earlier answers folded into states, the newest ones as they are in `history`."""
+
+    @_builtins.property
+    def completed_lesson_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Lessons that the learner has finished, at most 5,000."""
+
+    def __init__(
+        self,
+        *,
+        knowledge: Global___LearnerKnowledge | None = ...,
+        completed_lesson_ids: _abc.Iterable[_builtins.str] | None = ...,
+        role: _common_pb2.ClinicalRole.ValueType | None = ...,
+        years_of_experience: _builtins.float | None = ...,
+        minutes_28d: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_minutes_28d", b"_minutes_28d", "_role", b"_role", "_years_of_experience", b"_years_of_experience", "knowledge", b"knowledge", "minutes_28d", b"minutes_28d", "role", b"role", "years_of_experience", b"years_of_experience"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_minutes_28d", b"_minutes_28d", "_role", b"_role", "_years_of_experience", b"_years_of_experience", "completed_lesson_ids", b"completed_lesson_ids", "knowledge", b"knowledge", "minutes_28d", b"minutes_28d", "role", b"role", "years_of_experience", b"years_of_experience"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__minutes_28d: _TypeAlias = _typing.Literal["minutes_28d"]  # noqa: Y015
+    _WhichOneofArgType__minutes_28d: _TypeAlias = _typing.Literal["_minutes_28d", b"_minutes_28d"]  # noqa: Y015
+    _WhichOneofReturnType__role: _TypeAlias = _typing.Literal["role"]  # noqa: Y015
+    _WhichOneofArgType__role: _TypeAlias = _typing.Literal["_role", b"_role"]  # noqa: Y015
+    _WhichOneofReturnType__years_of_experience: _TypeAlias = _typing.Literal["years_of_experience"]  # noqa: Y015
+    _WhichOneofArgType__years_of_experience: _TypeAlias = _typing.Literal["_years_of_experience", b"_years_of_experience"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__minutes_28d) -> _WhichOneofReturnType__minutes_28d | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__role) -> _WhichOneofReturnType__role | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__years_of_experience) -> _WhichOneofReturnType__years_of_experience | None: ...
+
+Global___LearnerFeatures: _TypeAlias = LearnerFeatures  # noqa: Y015
+
+@_typing.final
 class Lesson(_message.Message):
     """A lesson that could be taken."""
 
