@@ -14,8 +14,10 @@ RECIPES = {
     "ltv": "training.revenue.ltv_version",
     "price": "training.revenue.price_version",
     "payments": "training.revenue.payments_version",
+    "upsell": "training.revenue.upsell_version",
     "path": "training.learning.path_version",
     "difficulty": "training.learning.difficulty_version",
+    "certification": "training.learning.certification_version",
     "lessons": "training.learning.lessons_version",
     "schedule": "training.learning.schedule_version",
 }

@@ -149,7 +149,9 @@ def _card(model: str, fitted: Fitted, mart: Mart, now: datetime) -> str:
             "made": f"{now:%Y-%m-%d %H:%M} UTC",
         },
         parts={
-            "On data never fitted on": _figures_table("", fitted.figures),
+            "On data never fitted on": _figures_table("", fitted.figures)
+            if fitted.figures
+            else "The data gave nothing to judge.",
             **{f"By {what}": _figures_table(what, rows) for what, rows in fitted.slices.items()},
         },
         gates=fitted.gates,

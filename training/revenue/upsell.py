@@ -89,6 +89,23 @@ class OfferRows:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OfferJudgement:
+    """What fits without a row's subject say of it, in the order of the offer's randomised rows.
+
+    Attributes:
+        uplift: (n,) by the regression that is served.
+        chance: (n,) of acceptance as the row was treated, shown or held back, by the same.
+        rate: (n,) share accepted among others treated alike: what is known without looking at the customer.
+        anyway: Qini coefficient of a ranking by who accepts when held back.
+    """
+
+    uplift: NDArray[np.float64]
+    chance: NDArray[np.float64]
+    rate: NDArray[np.float64]
+    anyway: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UpsellModel:
     """A fitted version.
 
@@ -96,40 +113,41 @@ class UpsellModel:
         parameters: what it answers from.
         refused: offers without enough evidence, with the reason.
         penalties: by offer, of the slopes of level and effect.
+        judged: by offer.
     """
 
     parameters: UpsellParameters
     refused: Mapping[str, str]
     penalties: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    judged: Mapping[str, OfferJudgement] = field(default_factory=dict)
 
 
 def fit_upsell(
     rows: Mapping[str, OfferRows], schema: FeatureSchema, options: UpsellOptions, rng: np.random.Generator
 ) -> UpsellModel:
-    """Fits every offer that has enough randomised evidence.
+    """Fits every offer that has enough randomised evidence; where none has, the version knows no offer.
 
     Args:
         rows: by offer.
         schema: of the matrix.
         options: how to fit.
         rng: of folds and draws.
-    Raises: ValueError: there are no randomised rows at all.
     """
     usable = {offer: part.randomised() for offer, part in rows.items()}
-    if not sum(len(part.shown) for part in usable.values()):
-        raise ValueError("no offer was shown or held back by chance: nothing can be said about what an offer changes")
-    preparation = fit_preparation(np.concatenate([part.matrix for part in usable.values()]), schema)
+    nothing = np.empty((0, len(schema.columns)), dtype=np.float32)
+    preparation = fit_preparation(np.concatenate([nothing, *(part.matrix for part in usable.values())]), schema)
     models: list[OfferModel] = []
     refused: dict[str, str] = {}
     penalties: dict[str, tuple[float, float]] = {}
+    judged: dict[str, OfferJudgement] = {}
     for offer, part in usable.items():
         if reason := lacks_evidence(part, options):
             refused[offer] = reason
             continue
-        model, penalties[offer] = _fit_offer(offer, part, preparation, options, rng)
+        model, penalties[offer], judged[offer] = _fit_offer(offer, part, preparation, options, rng)
         models.append(model)
     parameters = UpsellParameters(schema=schema, preparation=preparation, offers=tuple(models), level=options.level)
-    return UpsellModel(parameters=parameters, refused=refused, penalties=penalties)
+    return UpsellModel(parameters=parameters, refused=refused, penalties=penalties, judged=judged)
 
 
 def lacks_evidence(rows: OfferRows, options: UpsellOptions) -> str | None:
@@ -149,10 +167,10 @@ def fit_preparation(matrix: NDArray[np.float32], schema: FeatureSchema) -> Prepa
     """Fills, logs, centres and scales from the rows fitted on; a column that says nothing gets scale 1.
 
     Args:
-        matrix: (n, columns), missing is NaN.
+        matrix: (n, columns), missing is NaN; without rows every column says nothing.
         schema: of the matrix.
     """
-    raw = matrix.astype(np.float64)
+    raw = matrix.astype(np.float64) if len(matrix) else np.full((1, len(schema.columns)), np.nan)
     is_number = [feature.kind in NUMBERS for feature in schema.features for _ in feature.columns]
     columns: dict[str, list[float]] = {name: [] for name in Preparation.__slots__}
     for number, column in zip(is_number, raw.T, strict=True):
@@ -184,7 +202,7 @@ def fit_preparation(matrix: NDArray[np.float32], schema: FeatureSchema) -> Prepa
 
 def _fit_offer(
     offer: str, rows: OfferRows, preparation: Preparation, options: UpsellOptions, rng: np.random.Generator
-) -> tuple[OfferModel, tuple[float, float]]:
+) -> tuple[OfferModel, tuple[float, float], OfferJudgement]:
     """Scores both regressions on rows not fitted on, decides which is served, fits that on all rows."""
     prepared = prepare(rows.matrix, preparation)
     weight = inverse_chances(rows.shown, rows.propensity)
@@ -207,7 +225,13 @@ def _fit_offer(
         lowest_price=float(rows.price.min()),
         highest_price=float(rows.price.max()),
     )
-    return model, fit.penalties
+    judgement = OfferJudgement(
+        uplift=held_out.own if personalised else held_out.common,
+        chance=held_out.chance[0 if personalised else 1],
+        rate=held_out.rate,
+        anyway=own[0] - gain[0],
+    )
+    return model, fit.penalties, judgement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,12 +242,16 @@ class _HeldOut:
         own: (n,) uplift where the effect depends on the customer.
         common: (n,) uplift by one effect for all.
         anyway: (n,) log-odds of acceptance when held back, from rows held back alone.
+        chance: (2, n) of acceptance as the row was treated, by the first and by the second.
+        rate: (n,) share accepted among rows treated alike, one row that was and one that was not added.
         saved: (n,) log-likelihood of what happened by the first, less by the second; nats.
     """
 
     own: NDArray[np.float64]
     common: NDArray[np.float64]
     anyway: NDArray[np.float64]
+    chance: NDArray[np.float64]
+    rate: NDArray[np.float64]
     saved: NDArray[np.float64]
 
 
@@ -237,8 +265,8 @@ def _cross_fitted(
     """Both regressions on rows of subjects whom they were not fitted on."""
     labels, subject = np.unique(rows.subject, return_inverse=True)
     fold = rng.permutation(np.arange(len(labels)) % options.folds)[subject]
-    uplift, likelihood = np.empty((2, len(prepared))), np.empty((2, len(prepared)))
-    anyway = np.empty(len(prepared))
+    uplift, likelihood, chance = (np.empty((2, len(prepared))) for _ in range(3))
+    anyway, rate = np.empty(len(prepared)), np.empty(len(prepared))
     for each in range(options.folds):
         train, test = fold != each, fold == each
         part, share = None if weight is None else weight[train], float(rows.shown[train].mean())
@@ -250,12 +278,23 @@ def _cross_fitted(
             logit = _logit(prepared[test], fit, rows.shown[test] - share)
             # log of the chance of what happened: -log(1 + e^-z) for an acceptance, -log(1 + e^z) for none
             likelihood[place, test] = -np.logaddexp(0.0, np.where(rows.accepted[test] == 1, -logit, logit))
+            chance[place, test] = _sigmoid(logit)
+        for shown in (0.0, 1.0):
+            alike = rows.accepted[train & (rows.shown == shown)]
+            rate[test & (rows.shown == shown)] = (alike.sum() + 1.0) / (len(alike) + 2.0)
         held = train & (rows.shown == 0)
         level = fit_level(
             prepared[held], rows.accepted[held], None if weight is None else weight[held], fit.penalties[0]
         )
         anyway[test] = level[0] + prepared[test] @ level[1:]
-    return _HeldOut(own=uplift[0], common=uplift[1], anyway=anyway, saved=likelihood[0] - likelihood[1])
+    return _HeldOut(
+        own=uplift[0],
+        common=uplift[1],
+        anyway=anyway,
+        chance=chance,
+        rate=rate,
+        saved=likelihood[0] - likelihood[1],
+    )
 
 
 def predict_uplift(prepared: NDArray[np.float64], fit: OfferFit, shown_share: float) -> NDArray[np.float64]:

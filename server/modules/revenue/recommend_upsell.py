@@ -32,6 +32,7 @@ from server.serving.whole import PARAMETERS, Moment, Whole
 from server.serving.wire.reader import READ_FOREIGN_CURRENCY, Reader, compile_reader
 
 FEATURES = revenue_pb2.RecommendUpsellFeatures.DESCRIPTOR
+LIGHT_OFFERS = 24  # 40 microseconds each; five hundred past offers take half a millisecond more
 EXPERIMENT = "upsell.turned_decision"
 REASONS_MOST = 5
 SECONDS_PER_DAY = 86_400.0
@@ -127,12 +128,18 @@ def solve(version: UpsellVersion, request: Any, moment: Moment) -> Any:
     return response
 
 
+def is_light(request: Any) -> bool:
+    """Whether the answer takes two milliseconds at most."""
+    return len(request.offers) <= LIGHT_OFFERS
+
+
 METHOD = Whole(
     path="/paedsresus.ml.v1.RevenueService/RecommendUpsell",
     model="upsell",
     request=Request,
     response=Response,
     solve=solve,
+    is_light=is_light,
 )
 
 

@@ -16,6 +16,7 @@ from server.modules.revenue import (
     calculate_ltv_batch,
     calculate_optimal_price,
     optimize_payment_flow,
+    recommend_upsell,
 )
 from server.modules.revenue.churn import CHURN, FEATURES, ChurnAsked, answer_churn, feature_row, look_up, reasons_of
 from server.modules.revenue.churn_batch import BatchAsked, answer_batch
@@ -41,7 +42,12 @@ CONTEXT_FIELDS = (
 )
 CHURN_FIELDS = (*CONTEXT_FIELDS, "features", "by_id", "horizon_days", "include_survival_curve")
 BATCH_FIELDS = (*CONTEXT_FIELDS, "columns", "horizon_days")
-WHOLE: tuple[Whole, ...] = (calculate_ltv.METHOD, calculate_ltv_batch.METHOD, optimize_payment_flow.METHOD)
+WHOLE: tuple[Whole, ...] = (
+    calculate_ltv.METHOD,
+    calculate_ltv_batch.METHOD,
+    optimize_payment_flow.METHOD,
+    recommend_upsell.METHOD,
+)
 """Methods that the worker answers on its loop, message by message."""
 HEAVY: tuple[Whole, ...] = (calculate_optimal_price.METHOD,)
 """Methods that the compute process answers."""
@@ -50,6 +56,7 @@ KINDS: dict[str, ModelKind] = {
     "ltv": calculate_ltv.KIND,
     "price": calculate_optimal_price.KIND,
     "payments": optimize_payment_flow.KIND,
+    "upsell": recommend_upsell.KIND,
 }
 
 Explain = Callable[[str, list[float | None], float | None], Awaitable[tuple[float, list[float]]]]

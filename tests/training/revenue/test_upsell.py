@@ -7,6 +7,7 @@ import pytest
 
 from methods.revenue.upsell import load_offers, prepare, uplift_by_row, uplift_of
 from methods.revenue.upsell_parameters import UpsellParameters, parse_parameters
+from methods.statistics.scores import log_loss
 from methods.statistics.uplift_scores import qini_coefficient
 from tests.fakes.offer_rows import SCHEMA, offer_rows
 from training.revenue.offer_logistic import fit_offer_logistic, inverse_chances
@@ -122,11 +123,28 @@ def test_an_offer_without_enough_evidence_is_refused_in_words() -> None:
     assert "at least 20 accepted" in model.refused["ANNUAL_UPGRADE"]
 
 
-def test_without_any_randomised_row_there_is_no_fit() -> None:
-    rows, _ = offer_rows(np.random.default_rng(9), 60)
+@pytest.mark.parametrize(
+    "rows", [{}, {"ANNUAL_UPGRADE": offer_rows(np.random.default_rng(9), 60)[0].take(np.arange(0))}]
+)
+def test_without_any_randomised_row_the_version_knows_no_offer(rows: dict[str, OfferRows]) -> None:
+    model = fit_upsell(rows, SCHEMA, QUICK, np.random.default_rng(0))
 
-    with pytest.raises(ValueError, match="by chance"):
-        fit(rows.take(np.zeros(60, dtype=np.bool_)))
+    assert model.parameters.offers == ()
+    assert set(model.refused) == set(rows)
+    assert parse_parameters(json.loads(json.dumps(model.parameters.to_json()))) == model.parameters
+
+
+def test_a_judgement_is_of_the_regression_that_is_served() -> None:
+    rows, truth = offer_rows(np.random.default_rng(12), 4_000, own=1.5)
+
+    judged = fit(rows).judged["ANNUAL_UPGRADE"]
+
+    assert np.corrcoef(judged.uplift, truth)[0, 1] > 0.8
+    for shown in (0, 1):  # a rate is one number a fold, within the folds' chance of that of all alike
+        alike = judged.rate[rows.shown == shown]
+        assert len(np.unique(alike)) <= QUICK.folds
+        assert alike.mean() == pytest.approx(rows.accepted[rows.shown == shown].mean(), abs=0.01)
+    assert log_loss(rows.accepted, judged.chance) < log_loss(rows.accepted, judged.rate)
 
 
 def test_a_fitted_version_survives_its_file() -> None:

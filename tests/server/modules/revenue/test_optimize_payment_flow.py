@@ -13,7 +13,7 @@ from methods.revenue.payment_parameters import PaymentParameters
 from methods.revenue.payment_success import Block, DeclineKind, Payment, Stage, SuccessModel
 from paedsresus.ml.v1 import common_pb2, revenue_pb2
 from server.errors import InvalidField
-from server.modules.revenue.optimize_payment_flow import METHOD, read_payment, solve
+from server.modules.revenue.optimize_payment_flow import METHOD, is_light, read_payment, solve
 from server.serving.whole import Moment
 from server.serving.wire.judge import judge
 from tests.fakes.artifacts import AS_OF
@@ -197,6 +197,11 @@ def test_reasons_name_what_moved_the_first_route_most() -> None:
     assert [reason.feature for reason in reasons][:2] == ["stage", "last_decline_time"]
     assert reasons[0].contribution == -1.5
     assert all(abs(a.contribution) >= abs(b.contribution) for a, b in pairwise(reasons))
+
+
+@pytest.mark.parametrize(("routes", "light"), [(3, True), (20, True), (21, False)])
+def test_many_routes_are_no_light_request(routes: int, *, light: bool) -> None:
+    assert is_light(_request(*(f"route-{n}" for n in range(routes)))) is light
 
 
 def _twice(request: Any) -> None:

@@ -12,7 +12,7 @@ from methods.features import FeatureSchema, Kind, encode_columns
 from methods.revenue.upsell_parameters import UpsellParameters
 from paedsresus.ml.v1 import common_pb2, revenue_pb2
 from server.errors import InvalidField
-from server.modules.revenue.recommend_upsell import METHOD, UpsellVersion, opened, solve
+from server.modules.revenue.recommend_upsell import METHOD, UpsellVersion, is_light, opened, solve
 from server.serving.whole import Moment
 from server.serving.wire.judge import judge
 from tests.fakes.artifacts import AS_OF
@@ -130,6 +130,11 @@ def test_exploration_carries_its_propensity_and_may_be_forbidden(version: Upsell
     turned = [each for each in explored if each.info.experiment.arm != "as planned"]
     assert turned
     assert all(revenue_pb2.OFFER_DECISION_OFFER not in {o.decision for o in each.offers} for each in turned)
+
+
+@pytest.mark.parametrize(("offers", "light"), [(3, True), (24, True), (25, False)])
+def test_many_offers_are_no_light_request(offers: int, *, light: bool) -> None:
+    assert is_light(request(*(f"offer-{n}" for n in range(offers)))) is light
 
 
 def test_the_same_request_gets_the_same_draw(version: UpsellVersion) -> None:
