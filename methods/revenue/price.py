@@ -12,7 +12,7 @@ from __future__ import annotations  # numpy.random, 3 MB, stays out of processes
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -155,8 +155,15 @@ def answer_price(question: PriceQuestion, version: PriceParameters, rng: np.rand
     Args:
         question: what is asked and what was seen.
         version: the answering version's parameters.
-        rng: chance for the draws; the same seed gives the same answer.
+        rng: chance for the draws; the same seed gives the same answer, in whatever order the ladder is written.
     """
+    rising = _judge(replace(question, ladder=tuple(sorted(question.ladder))), version, rng)
+    option_of = {option.price: option for option in rising.options}
+    return replace(rising, options=tuple(option_of[price] for price in question.ladder))
+
+
+def _judge(question: PriceQuestion, version: PriceParameters, rng: np.random.Generator) -> PriceAnswer:
+    """The same for a ladder that rises."""
     draws = _draw(question, version, rng)
     value = draws.value
     best = _shares(value)

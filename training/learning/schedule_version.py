@@ -130,7 +130,7 @@ def golden_cases(
     for count in range(GOLDEN):
         names = [f"{known[int(rng.integers(len(known)))]}"] + [f"golden-{place}" for place in range(1, GOLDEN_SKILLS)]
         kinds = [int(kind) for kind in rng.integers(0, len(KINDS), GOLDEN_SKILLS)]
-        ago = np.sort(rng.integers(1, 400, count))[::-1].tolist()
+        ago = np.sort(rng.choice(np.arange(1, 400), count, replace=False))[::-1].tolist()
         answers = [
             SkillAnswer(
                 skill=int(rng.integers(GOLDEN_SKILLS)),

@@ -125,7 +125,7 @@ def _judged(
         score = float(event.correct) if outcome == "correct" else event.score
         answer = ItemAnswer(item=item, score=score, age_days=(as_of - ended) / SECONDS_PER_DAY)
         found.append(_Judged(place, event.item_id, answer))
-    return sorted(found, key=lambda each: -each.answer.age_days)
+    return sorted(found, key=lambda each: (-each.answer.age_days, each.item_id, each.answer.score))
 
 
 def _prior(parameters: DifficultyParameters, request: Any, as_of: float) -> tuple[Ability | None, float]:

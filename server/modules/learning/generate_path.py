@@ -14,6 +14,7 @@ from methods.learning.path_parameters import PathParameters, parse_path
 from methods.learning.prerequisites import PrerequisiteCycle, PrerequisiteGraph, prerequisite_graph
 from paedsresus.ml.v1 import common_pb2, learning_pb2
 from server.errors import FieldViolation, InvalidField, WrongState
+from server.modules.learning.learner_knowledge import what_happened
 from server.serving.load import ModelKind
 from server.serving.whole import Moment, Whole, open_parameters
 
@@ -30,10 +31,14 @@ def solve(parameters: PathParameters, request: Any, moment: Moment) -> Any:
     goal = _goal(parameters, request, moment.as_of)
     _check(lessons, goal)
     try:
-        path = plan_path(lessons, _graph(parameters, request), goal, learner)
+        # Of two lessons that are worth the same, the order of the ids decides: callers list lessons in any order.
+        by_id = sorted(lessons, key=lambda lesson: lesson.lesson_id)
+        path = plan_path(by_id, _graph(parameters, request), goal, learner)
     except PrerequisiteCycle as cycle:
         raise _refuse("available_lessons", "cycle", str(cycle)) from cycle
     response = _response(path, learner)
+    places = {lesson.lesson_id: place for place, lesson in enumerate(lessons)}
+    response.skipped.sort(key=lambda skipped: places[skipped.lesson_id])
     if learner.skills:
         response.info.evidence = common_pb2.EVIDENCE_PERSONAL
         response.info.observations = learner.answers
@@ -115,7 +120,7 @@ def _learner(parameters: PathParameters, knowledge: Any, as_of: float) -> Learne
         summaries[state.skill_id] = _summary(state)
         until[state.skill_id] = _seconds(state.last_event_time) if state.HasField("last_event_time") else -math.inf
     dated = []
-    for event in knowledge.history:
+    for event in sorted(knowledge.history, key=what_happened):
         ended = _seconds(event.event_time)
         if until.get(event.skill_id, -math.inf) < ended <= as_of:
             dated.append((ended, _practice(event)))

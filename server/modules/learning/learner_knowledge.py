@@ -36,7 +36,7 @@ class Known(NamedTuple):
 def learner_known(knowledge: Any, bank: Bank, as_of: float) -> Known:
     """The learner as of that moment, seconds since 1970; what happened later is left out."""
     stored = _stored(knowledge, bank)
-    dated = ((event, seconds_of(event.event_time)) for event in knowledge.history)
+    dated = ((event, seconds_of(event.event_time)) for event in sorted(knowledge.history, key=what_happened))
     newer = newer_events(stored, [_event(event, bank, ended) for event, ended in dated if ended <= as_of])
     moved = {event.skill_id for event in newer}
     masteries = {
@@ -45,6 +45,11 @@ def learner_known(knowledge: Any, bank: Bank, as_of: float) -> Known:
         if state.HasField("mastery") and state.skill_id not in moved
     }
     return Known(fold_all(stored, newer), masteries)
+
+
+def what_happened(event: Any) -> tuple[str, str, float]:
+    """Sorts the events of one moment: callers send them in any order, and a fold must not hang on it."""
+    return event.skill_id, event.item_id, event.score if event.HasField("score") else float(event.correct)
 
 
 def seconds_of(timestamp: Any) -> float:

@@ -46,6 +46,7 @@ from methods.learning.schedule import (
 )
 from paedsresus.ml.v1 import common_pb2, learning_pb2
 from server.errors import FieldViolation, InvalidField
+from server.modules.learning.learner_knowledge import what_happened
 from server.serving.load import ModelKind
 from server.serving.whole import Moment, Whole, open_parameters
 
@@ -67,12 +68,15 @@ Request, Response = learning_pb2.OptimizeScheduleRequest, learning_pb2.OptimizeS
 KIND = ModelKind(features=None, open=open_parameters(parse_parameters))
 
 
-def solve(parameters: MemoryParameters, request: Any, moment: Moment) -> Any:
+def solve(parameters: MemoryParameters, asked: Any, moment: Moment) -> Any:
     """The answer to one request.
 
     Raises: InvalidField: a skill stands twice, slots overlap, the zone is unknown or the exam does not lie ahead.
     """
-    _refuse_repeated_skills(request)
+    _refuse_repeated_skills(asked)
+    request = Request()
+    request.CopyFrom(asked)
+    request.skills.sort(key=lambda skill: skill.skill_id)  # of two alike, ids decide: callers list skills in any order
     states, answered = _states(parameters, request, moment.as_of)
     schedule = plan_schedule(
         states, [_duty(request, skill) for skill in request.skills], _frame(request, moment), parameters
@@ -90,6 +94,9 @@ def solve(parameters: MemoryParameters, request: Any, moment: Moment) -> Any:
     for missed in schedule.missed:
         _add_missed(response, request.skills[missed.skill].skill_id, missed, moment)
     _add_memory(response, request, states, parameters)
+    places = {skill.skill_id: place for place, skill in enumerate(asked.skills)}
+    for entries in (response.recall_at_exam, response.memory_states):
+        entries.sort(key=lambda entry: places[entry.skill_id])
     _say(response, states, answered)
     return response
 
@@ -152,13 +159,13 @@ def _take_over(
 def _answers(history: Any, places: dict[str, int], until: dict[str, float], as_of: float) -> Iterator[SkillAnswer]:
     """Judged answers that no state holds yet, up to the request's moment, oldest first; no learner's own rating."""
     events = [
-        (ended, place)
+        (ended, *what_happened(event), place)
         for place, event in enumerate(history)
         if until.get(event.skill_id, -math.inf) < (ended := _seconds(event.event_time)) <= as_of
         and event.WhichOneof("outcome") is not None
         and event.assessor != learning_pb2.ASSESSOR_SELF
     ]
-    for ended, place in sorted(events):
+    for ended, *_, place in sorted(events):
         event = history[place]
         yield SkillAnswer(
             skill=places.get(event.skill_id),

@@ -95,6 +95,10 @@ def _problems(model: LtvModel, customers: Customers, columns: Columns) -> list[P
         each.row: Problem(row=each.row, reason=Reason.INVALID_FIELD, field=each.field, text=each.allowed)
         for each in columns.problems
     }
+    given = _customers(columns)
+    for row in np.flatnonzero(given.recency_weeks > given.observed_weeks).tolist():  # a rule over two fields
+        text = "must not be more than observed_weeks"
+        outside.setdefault(row, Problem(row=row, reason=Reason.INVALID_FIELD, field="recency_weeks", text=text))
     fitting = np.array([row for row in range(columns.rows) if row not in outside], dtype=np.int64)
     for problem in find_problems(model, customers.take(fitting), columns.currency):
         row = int(fitting[problem.row])
