@@ -3,6 +3,7 @@
 The rows are drawn, not collected, and the answers mean nothing: only their cost does. Seeds make versions differ.
 """
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -15,6 +16,8 @@ from benchmarks.speed.subjects.questions import AS_OF, draw_columns, single_ques
 from methods.features import FeatureSchema, encode_columns, schema_of
 from methods.manifest import MANIFEST_NAME, digest_of, parse_manifest
 from methods.revenue.churn import DEFAULT_HORIZONS, ChurnParameters, churn_by_horizon
+from methods.revenue.churn_cause import CauseParameters, Steps
+from methods.statistics.bands import Band
 from paedsresus.ml.v1 import revenue_pb2
 from training.artifact import Provenance, canonical_json, reference_profile, write_artifact
 from training.onnx_trees import run_onnx, trees_to_onnx
@@ -24,6 +27,7 @@ TREES: Final = 200
 DEPTH: Final = 5
 _ROWS: Final = 20_000
 _GOLDEN: Final = 24
+_STEPS: Final = 10
 _PARAMETERS: Final = ChurnParameters(
     period_days=28,
     slopes=(1.0,) * 13,
@@ -61,12 +65,13 @@ def _contents(seed: int) -> dict[str, bytes]:
     matrix = encode_columns(schema, draw_columns(_ROWS, seed))
     booster = _fit(matrix, seed)
     graph = trees_to_onnx(booster)
-    first = churn_by_horizon(run_onnx(graph, matrix), _PARAMETERS, DEFAULT_HORIZONS).value[:, 0]
+    parameters = replace(_PARAMETERS, cause=_cause(matrix, schema))
+    first = churn_by_horizon(run_onnx(graph, matrix), parameters, DEFAULT_HORIZONS).value[:, 0]
     questions = [revenue_pb2.PredictChurnRequest.FromString(question) for question in single_questions(_GOLDEN, seed=9)]
     return {
         "model.onnx": graph,
-        "parameters.json": canonical_json(_PARAMETERS.to_json()),
-        "golden.json": canonical_json(golden_cases(questions, graph, schema, _PARAMETERS)),
+        "parameters.json": canonical_json(parameters.to_json()),
+        "golden.json": canonical_json(golden_cases(questions, graph, schema, parameters)),
         "reference.json": canonical_json(reference_profile(matrix, schema, first)),
         "booster.ubj": bytes(booster.save_raw("ubj")),
         "card.md": b"# churn\n\nDrawn rows, for measuring speed only.\n",
@@ -75,6 +80,17 @@ def _contents(seed: int) -> dict[str, bytes]:
 
 def _schema() -> FeatureSchema:
     return schema_of(revenue_pb2.PredictChurnFeatures.DESCRIPTOR)
+
+
+def _cause(matrix: NDArray[np.float32], schema: FeatureSchema) -> CauseParameters:
+    """As many steps as a fit on the simulated platform has."""
+    edges = np.nanquantile(matrix, (0.2, 0.5, 0.8), axis=0)
+    steps = [
+        Steps(column=name, edges=tuple(np.unique(at).tolist()), scores=(0.1,) * (len(np.unique(at)) + 1), missing=0.0)
+        for name, at in zip(schema.columns, edges.T, strict=True)
+    ]
+    band = Band(logits=(-3.0, -1.0, 0.0, 1.0, 3.0), lowers=(-0.5,) * 5, uppers=(0.5,) * 5)
+    return CauseParameters(offset=0.0, steps=tuple(steps[-_STEPS:]), band=band)
 
 
 def _fit(matrix: NDArray[np.float32], seed: int) -> xgb.Booster:

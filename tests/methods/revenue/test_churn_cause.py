@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from methods.revenue.churn import ChurnParameters, parse_parameters
 from methods.revenue.churn_cause import CauseParameters, Steps, parse_cause, place_cause, voluntary_share
 from methods.statistics.bands import Band
 
+PAGE = Path(__file__).parents[3] / "docs/methods/predict_churn.md"
 COLUMNS = ("tenure_days", "renewal_time")
 STEPS = Steps(column="renewal_time", edges=(0.0, 10.0), scores=(-3.0, 0.5, 1.0), missing=0.25)
 CAUSE = CauseParameters(
@@ -70,3 +73,16 @@ def test_a_column_that_the_rows_do_not_have_is_named() -> None:
 def test_a_file_that_is_not_what_it_should_be_is_refused_by_the_field(change: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         parse_cause({**CAUSE.to_json(), **change})
+
+
+def test_the_worked_example_of_the_page_is_what_the_code_gives() -> None:
+    renewal = Steps(column="renewal_time", edges=(0.0,), scores=(-3.0, 1.0), missing=0.0)
+    failures = Steps(column="payment_failures_90d", edges=(0.5,), scores=(0.5, -0.7), missing=0.0)
+    columns = ("renewal_time", "payment_failures_90d")
+    cause = place_cause(CauseParameters(offset=0.4, steps=(renewal, failures), band=Band()), columns)
+
+    rows = re.findall(r"^\| (paid for 12|two days overdue) [^|]*\|[^|]*\| ([\d.]+) \|$", PAGE.read_text(), re.MULTILINE)
+
+    assert [start for start, _ in rows] == ["paid for 12", "two days overdue"]
+    for (_, said), row in zip(rows, ((12.0, 0.0), (-2.0, 1.0)), strict=True):
+        assert float(said) == pytest.approx(voluntary_share(row, cause).value, abs=5e-5)
