@@ -8,6 +8,8 @@ from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 
+from paedsresus.ml.fields import misfit
+
 Req = TypeVar("Req", bound=Message)
 Res = TypeVar("Res", bound=Message)
 
@@ -39,11 +41,12 @@ def make_request(method: Method[Req, Res], request: Req | None, fields: Mapping[
     A request id is made when there is none, so that a retry is the same request to the server. A message that was
     given is never changed: then a copy carries the id.
 
-    Raises: TypeError: both a request and fields were given. ValueError: a field does not exist or does not fit.
+    Raises: TypeError: both a request and fields were given. ValueError: a field does not exist or does not fit; it
+        names the field, what it was and what is allowed.
     """
     given = {name: value for name, value in fields.items() if value is not None}
     if request is None:
-        message = method.request(**given)
+        message = _message_of(method, given)
     elif given:
         msg = f"{method.path} got a request and also {', '.join(given)}; give one or the other"
         raise TypeError(msg)
@@ -60,6 +63,14 @@ def make_request(method: Method[Req, Res], request: Req | None, fields: Mapping[
         context = getattr(message, "context")  # noqa: B009 - as above
     context.request_id = secrets.token_hex(16)
     return message
+
+
+def _message_of(method: Method[Req, Res], given: dict[str, object]) -> Req:
+    fields: dict[str, Any] = given
+    try:
+        return method.request(**fields)
+    except (TypeError, ValueError, AttributeError) as refused:
+        raise ValueError(misfit(method.request.DESCRIPTOR, given) or str(refused)) from refused
 
 
 def request_id_of(message: Message) -> str:
