@@ -45,12 +45,13 @@ OPERATORS: dict[str, frozenset[str]] = {
 }
 
 
-def check_graph(content: bytes, columns: int) -> str | None:
+def check_graph(content: bytes, columns: int | None) -> str | None:
     """Why a model file may not be loaded; None when it may.
 
     Args:
         content: the bytes of `model.onnx`.
-        columns: width of the feature matrix that the manifest's schema asks for.
+        columns: width of the feature matrix that the manifest's schema asks for; None where the version's parameters
+            say it, and whoever opens it compares.
     """
     model = onnx.ModelProto()
     try:
@@ -88,10 +89,11 @@ def _check_operators(model: onnx.ModelProto) -> str | None:
     return None
 
 
-def _check_contract(graph: onnx.GraphProto, columns: int) -> str | None:
+def _check_contract(graph: onnx.GraphProto, columns: int | None) -> str | None:
     constants = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in constants]
-    wanted = f"one input {INPUT_NAME!r} float [N, {columns}] and one output {OUTPUT_NAME!r} float [N, 1]"
+    width = "C" if columns is None else columns
+    wanted = f"one input {INPUT_NAME!r} float [N, {width}] and one output {OUTPUT_NAME!r} float [N, 1]"
     if [value.name for value in inputs] != [INPUT_NAME] or [value.name for value in graph.output] != [OUTPUT_NAME]:
         return f"model.onnx must have {wanted}"
     if not _is_matrix(inputs[0], columns):
@@ -101,14 +103,14 @@ def _check_contract(graph: onnx.GraphProto, columns: int) -> str | None:
     return None
 
 
-def _is_matrix(value: onnx.ValueInfoProto, columns: int) -> bool:
+def _is_matrix(value: onnx.ValueInfoProto, columns: int | None) -> bool:
     tensor = value.type.tensor_type
     dims = tensor.shape.dim
     return (
         tensor.elem_type == onnx.TensorProto.FLOAT
         and len(dims) == 2
         and not dims[0].HasField("dim_value")
-        and dims[1].dim_value == columns
+        and (dims[1].dim_value > 0 if columns is None else dims[1].dim_value == columns)
     )
 
 

@@ -116,10 +116,19 @@ def try_artifact(folder: Path, tolerance_factor: float) -> Refusal | None:
     """What the child does: load the version as a worker would, and hold it to what it promises."""
     manifest = parse_manifest((folder / MANIFEST_NAME).read_bytes())
     if (method := whole_method(manifest.model)) is not None:
-        return _try_whole(folder, method, tolerance_factor)
+        return _check_graph_of_whole(folder) or _try_whole(folder, method, tolerance_factor)
     if (module := module_of(manifest.model)) is not None:
         return try_snapshot(folder, manifest, module)
     return _try_rows(folder, manifest, tolerance_factor)
+
+
+def _check_graph_of_whole(folder: Path) -> Refusal | None:
+    """A version that reads requests as a whole may have a graph; its parameters say how wide it is."""
+    from server.control.graph import check_graph
+
+    path = folder / "model.onnx"
+    problem = check_graph(path.read_bytes(), None) if path.exists() else None
+    return None if problem is None else _refuse(RefusalCode.GRAPH, problem)
 
 
 def _try_rows(folder: Path, manifest: Manifest, tolerance_factor: float) -> Refusal | None:

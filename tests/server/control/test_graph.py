@@ -75,6 +75,14 @@ def test_the_linear_graph_passes() -> None:
     assert check_graph(linear_graph(churn_schema()), COLUMNS) is None
 
 
+def test_a_graph_whose_width_the_parameters_say_may_have_any_but_none_at_all() -> None:
+    assert check_graph(linear_graph(churn_schema()), None) is None
+    narrow = graph_bytes([helper.make_node("Neg", ["features"], ["margin"])], columns=3)
+    assert check_graph(narrow, None) is None
+    no_width = changed(lambda model: model.graph.input[0].type.tensor_type.shape.dim[1].Clear())
+    assert "one input" in (check_graph(no_width, None) or "")
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
+from methods.features import FeatureSchema
 from server.control.artifacts import RefusalCode
 from server.control.probe import DRIFT_FACTOR, Limits, largest_difference, probe_folder
 from tests.fakes.artifacts import (
@@ -264,6 +265,22 @@ def test_a_graph_that_answers_a_row_by_its_neighbours_is_refused(tmp_path: Path)
     assert refusal is not None
     assert refusal.code is RefusalCode.GRAPH
     assert "the same rows alone" in refusal.text
+
+
+@pytest.mark.parametrize("operator", ["If", "Expand"])
+def test_a_graph_beside_parameters_that_are_read_as_a_whole_is_checked_too(tmp_path: Path, operator: str) -> None:
+    files = {
+        "model.onnx": graph_bytes([helper.make_node(operator, ["features"], ["margin"])], columns=3),
+        "parameters.json": b"{}",
+        "golden.json": b"{}",
+    }
+    write_artifact(tmp_path, files, FeatureSchema(message="", features=()), changes={"model": "certification"})
+
+    refusal = probe_folder(tmp_path, Limits())
+
+    assert refusal is not None
+    assert refusal.code is RefusalCode.GRAPH
+    assert operator in refusal.text
 
 
 @pytest.mark.parametrize("tolerance", [1.0, 0.0, -1.0, float("inf"), float("nan")])
