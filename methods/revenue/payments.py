@@ -149,8 +149,10 @@ def rank_routes(
 ) -> tuple[RankedRoute, ...]:
     """Every route: the one drawn to be first, then by expected net value, those that are down last.
 
-    Without an amount the order is by the chance of a success.
+    Without an amount the order is by the chance of a success. Ids decide between equals, and the order of the request
+    decides nothing.
     """
+    routes = sorted(routes, key=lambda route: route.route_id)
     belief = believe(version.success, payment, [route.route_id for route in routes])
     logits, variances = belief.mean.tolist(), belief.variance.tolist()
     estimates = [_estimate(m, v, version.level) for m, v in zip(logits, variances, strict=True)]
@@ -246,7 +248,7 @@ def plan_retry(
     declined = kind is not None
     since = (payment.hours_since_decline or 0.0) if declined else 0.0
     waits = sorted({max(0.0, wait - since) for wait in version.wait_hours if wait <= limits.window_days * HOURS_A_DAY})
-    open_ = [route for route in routes if not route.is_down]
+    open_ = sorted((route for route in routes if not route.is_down), key=lambda route: route.route_id)
     if not waits or not open_:
         return NoRetry.NOT_WORTH_IT
     names = [route.route_id for route in open_]

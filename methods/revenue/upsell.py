@@ -215,6 +215,7 @@ def advise(
     the expected one is below 0; what lies between is held. Of those worth showing, the best ones up to the budget
     are. With probability `explored` one decision among those that may be turned is: a planned offer is held back, or,
     where the budget has room, one that is held is shown. Offers expected to lose margin are never shown to learn.
+    Between equals ids decide, never the order of the request.
 
     Args:
         prepared: (width,) the customer.
@@ -225,7 +226,9 @@ def advise(
         chance: a number in [0, 1) that decides whether and what is turned round; None forbids it.
     """
     judged = [_judge(prepared, offer, loaded.get(offer.offer_id), parameters.level) for offer in offers]
-    order = sorted(range(len(offers)), key=lambda i: (judged[i][1] is None, -_expected(judged[i][1]), i))
+    order = sorted(
+        range(len(offers)), key=lambda i: (judged[i][1] is None, -_expected(judged[i][1]), offers[i].offer_id)
+    )
     worth = [i for i in order if (gain := judged[i][1]) is not None and gain.lower > 0]
     planned = set(worth[:budget])
     losing = {i for i in order if (gain := judged[i][1]) is not None and gain.value < 0}

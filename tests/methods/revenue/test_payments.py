@@ -93,6 +93,7 @@ PAYMENTS = st.builds(
     local_hour=st.one_of(st.none(), st.integers(0, 23)),
     day_of_month=st.one_of(st.none(), st.integers(1, 31)),
     payments_365d=st.one_of(st.none(), st.integers(0, 50)),
+    failures_365d=st.one_of(st.none(), st.integers(0, 10)),
 )
 ROUTE_LISTS = st.lists(
     st.builds(
@@ -283,10 +284,11 @@ def test_the_search_for_a_retry_sees_the_same_log_odds(payment: Payment) -> None
     np.testing.assert_allclose(expected_logits(VERSION.success, payment, names), exact, atol=1e-9)
 
 
-def test_the_order_of_the_routes_in_the_request_does_not_matter() -> None:
-    forward, backward = ask(routes=ROUTES), ask(routes=ROUTES[::-1])
-
-    assert [r.route_id for r in forward.routes] == [r.route_id for r in backward.routes]
+@given(PAYMENTS, ROUTE_LISTS, st.one_of(st.none(), st.floats(0, 1, exclude_max=True)))
+def test_the_order_of_the_routes_in_the_request_does_not_matter(
+    payment: Payment, routes: tuple[Route, ...], chance: float | None
+) -> None:
+    assert ask(payment, routes[::-1], chance) == ask(payment, routes, chance)
 
 
 def test_without_an_amount_routes_are_ordered_by_their_chance() -> None:

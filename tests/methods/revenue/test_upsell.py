@@ -218,6 +218,19 @@ def test_over_all_chances_each_decision_is_taken_as_often_as_its_propensity_says
     assert {key: count / 120 for key, count in taken.items()} == pytest.approx(said)
 
 
+@given(st.permutations(["a", "b", "new", "newer"]), st.integers(0, 4), st.one_of(st.none(), st.floats(0, 0.2)))
+def test_the_order_of_the_offers_in_the_request_does_not_matter(
+    names: list[str], budget: int, chance: float | None
+) -> None:
+    known = parameters(model("a"), model("b"))  # alike, as the two that nobody knows are
+
+    given_so, sorted_ = (
+        ask([offer(name) for name in order], known, budget=budget, chance=chance) for order in (names, sorted(names))
+    )
+
+    assert [replace(each, place=0) for each in given_so] == [replace(each, place=0) for each in sorted_]
+
+
 def test_margins_below_zero_swap_the_ends() -> None:
     worth = incremental_margin(Interval(value=0.1, lower=0.05, upper=0.2), offer(margin=-100.0, cost=1.0))
 
