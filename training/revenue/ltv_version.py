@@ -4,7 +4,7 @@ The platform sells subscriptions alone, so the version holds life tables of the 
 Not here: the fit itself (ltv.py); what becomes of the version (training/recipe.py).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,15 +15,19 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from methods.revenue import ltv, subscriptions
+from methods.revenue.churn import ChurnParameters
 from methods.revenue.ltv import half_width, value_of_subscriptions
 from methods.revenue.ltv_parameters import LtvParameters
 from methods.revenue.subscriptions import (
     BILLING_DAYS,
     MONTH_DAYS,
     Bounded,
+    CohortHazard,
     Hazards,
     Subscriptions,
+    churn_hazards,
     cohort_hazards,
+    scaled_hazards,
 )
 from training.data.mart import Mart
 from training.features.churn import mart_currency
@@ -32,7 +36,9 @@ from training.features.landmarks import as_frame
 from training.gates import Gate
 from training.recipe import Fitted, Recipe, Say
 from training.revenue import ltv as fit_code
+from training.revenue import ltv_churn
 from training.revenue.ltv import LtvOptions, SubscriptionSpells, fit_ltv, quantiles_of
+from training.revenue.ltv_churn import fit_own_course
 
 JUDGED_SHARE = 0.25  # of the time, the newest: payments in it are forecast
 ENDINGS_FITTED = 50  # as for churn: fewer do not hold a life table
@@ -40,7 +46,7 @@ GOLDEN = 24
 Z = half_width(0.9)
 PURPOSE = (
     "What a subscriber is worth from now on, for CalculateLtv: expected margin, discounted, month by month.",
-    "Life tables of the plans by tenure; a known chance of leaving scales the plan's course.",
+    "Life tables of the plans by tenure; with a known chance of leaving, the curve that the churn model gives it.",
 )
 LIMITS = (
     "An interval holds for the mean of such subscribers, as far as chance in who was watched goes.",
@@ -52,11 +58,18 @@ LIMITS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """n subscriptions that ran at a moment, and (n,) what was paid for each within some time after it, minor units."""
+    """n subscriptions that ran at a moment, (n,) each.
+
+    Attributes:
+        plan, asked, tenure_days: what was known of them.
+        chance: of leaving within 28 days, as the churn model said it then; NaN where it said nothing.
+        paid: what was paid for each within some time after the moment, minor units.
+    """
 
     plan: NDArray[np.str_]
     asked: Subscriptions
     tenure_days: NDArray[np.float64]
+    chance: NDArray[np.float64]
     paid: NDArray[np.float64]
 
 
@@ -92,7 +105,7 @@ def read_tables(mart: Mart) -> tuple[pd.DataFrame, pd.DataFrame, str | None]:
         bought, paid = connection.tables["subscriptions"], connection.tables["payments"]
         spells = as_frame(
             bought.filter(bought.currency == (currency or ""))
-            .select("subscription_id", "plan", "price_minor", "seats", "started_at", "ended_at")
+            .select("subscription_id", "user_id", "plan", "price_minor", "seats", "started_at", "ended_at")
             .order_by("subscription_id")
         )
         payments = as_frame(
@@ -120,8 +133,14 @@ def spells_known_at(spells: pd.DataFrame, now: pd.Timestamp) -> SubscriptionSpel
     )
 
 
-def running_at(spells: pd.DataFrame, payments: pd.DataFrame, now: pd.Timestamp, months: int) -> Running:
-    """Subscriptions that ran at a moment, and what was paid for them in the months after it."""
+def running_at(
+    spells: pd.DataFrame,
+    payments: pd.DataFrame,
+    now: pd.Timestamp,
+    months: int,
+    chance: "pd.Series[float] | None" = None,
+) -> Running:
+    """Subscriptions that ran at a moment, and what was paid for them in the months after it; `chance` is by user."""
     rows = spells[(spells["started_at"] < now) & ~(spells["ended_at"] <= now)]
     good = payments[payments["succeeded"]]
     until = now + pd.Timedelta(days=months * MONTH_DAYS)
@@ -138,8 +157,17 @@ def running_at(spells: pd.DataFrame, payments: pd.DataFrame, now: pd.Timestamp, 
             renewal_known=covered.notna().to_numpy(),
         ),
         tenure_days=_days(now - rows["started_at"]),
+        chance=np.asarray(rows["user_id"].map({} if chance is None else chance), dtype=np.float64),
         paid=paid.fillna(0.0).to_numpy(dtype=np.float64),
     )
+
+
+def course_of(running: Running, rows: NDArray[np.int64], table: CohortHazard, parameters: LtvParameters) -> Hazards:
+    """Hazards of subscribers of one plan as an answer takes them: their own where all chances are known."""
+    plan, chance = cohort_hazards(table, running.tenure_days[rows], Z), running.chance[rows]
+    if np.isnan(chance).any():
+        return plan
+    return scaled_hazards(plan, chance) if parameters.churn is None else churn_hazards(chance, parameters.churn)
 
 
 def foretell(running: Running, parameters: LtvParameters, months: int) -> Foretold:
@@ -149,13 +177,10 @@ def foretell(running: Running, parameters: LtvParameters, months: int) -> Foreto
     """
     forecast, stay = np.zeros(len(running.paid)), np.zeros(len(running.paid))
     judged = np.zeros(len(running.paid), dtype=bool)
-    for table in parameters.cohorts:
-        rows = np.flatnonzero(running.plan == table.plan)
-        if not rows.size:
-            continue
+    for rows, table in _groups(running, parameters):
         judged[rows] = True
-        asked, tenure = _take(running.asked, rows), running.tenure_days[rows]
-        forecast[rows] = _money(asked, cohort_hazards(table, tenure, Z), months)
+        asked = _take(running.asked, rows)
+        forecast[rows] = _money(asked, course_of(running, rows, table, parameters), months)
         stay[rows] = _money(asked, _nobody_leaves, months)
     paid = running.paid[judged]
     if not paid.sum():
@@ -179,20 +204,24 @@ def foretell(running: Running, parameters: LtvParameters, months: int) -> Foreto
 def cohort_values(running: Running, parameters: LtvParameters) -> tuple[float, ...]:
     """Quantiles of what the subscriptions were worth that ran at the cut, at the version's margin."""
     parts = []
-    for table in parameters.cohorts:
-        rows = np.flatnonzero(running.plan == table.plan)
-        if rows.size:
-            hazards = cohort_hazards(table, running.tenure_days[rows], Z)
-            margin = np.full(rows.size, parameters.margin_rate)
-            parts.append(value_of_subscriptions(_take(running.asked, rows), hazards, margin).ltv.value)
+    for rows, table in _groups(running, parameters):
+        hazards = course_of(running, rows, table, parameters)
+        margin = np.full(rows.size, parameters.margin_rate)
+        parts.append(value_of_subscriptions(_take(running.asked, rows), hazards, margin).ltv.value)
     return quantiles_of(np.concatenate(parts)) if parts else ()
 
 
-def nearer_than_if_nobody_left(found: Foretold) -> Gate:
+def with_own_course(parameters: LtvParameters, churn: ChurnParameters, running: Running, months: int) -> LtvParameters:
+    """The parameters with the churn model's curve, where it foretells payments no worse than the plan's course does."""
+    own = replace(parameters, churn=churn)
+    return own if foretell(running, own, months).rmse <= foretell(running, parameters, months).rmse else parameters
+
+
+def nearer_than_if_nobody_left(found: Foretold, name: str = "nearer_than_if_nobody_left") -> Gate:
     """Knowing of leaving must help: the squared error saved is above 0 with its 90 % interval."""
     least = found.saved - Z * found.standard_error
     return Gate(
-        name="nearer_than_if_nobody_left",
+        name=name,
         passed=least > 0,
         reason=f"{found.saved:.3f} of the squared error saved (at least {least:.3f}; above 0 is needed)",
     )
@@ -210,14 +239,17 @@ def enough_endings(endings: int) -> Gate:
 def golden_cases(
     parameters: LtvParameters, currency: str, rng: np.random.Generator
 ) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    """Subscribers of every plan with a table, and the payments that each must be expected to make."""
+    """Subscribers of every plan with a table, and the payments that each must be expected to make.
+
+    Of every second one a chance of leaving is known.
+    """
     as_of = datetime(2026, 1, 1, tzinfo=UTC)
     cases: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = []
     for number in range(GOLDEN):
         table = parameters.cohorts[number % len(parameters.cohorts)]
         tenure, renewal, months = int(rng.integers(0, 900)), int(rng.integers(0, 30)), int(rng.integers(1, 49))
         price = int(rng.integers(1_000, 50_000))
-        request = {
+        request: dict[str, Any] = {
             "context": {"requestId": f"golden-{number}", "asOfTime": _text(as_of)},
             "features": {
                 "plan": f"SUBSCRIPTION_PLAN_{table.plan}",
@@ -234,6 +266,13 @@ def golden_cases(
             renewal_known=np.array([True]),
         )
         hazards = cohort_hazards(table, np.array([float(tenure)]), half_width(parameters.level))
+        if number % 2:
+            chance = float(rng.uniform(0.005, 0.3))
+            request["features"]["churnProbability28d"] = chance
+            own = parameters.churn
+            hazards = (
+                scaled_hazards(hazards, np.array([chance])) if own is None else churn_hazards(np.array([chance]), own)
+            )
         payments = value_of_subscriptions(asked, hazards, np.ones(1), months=months).transactions
         ends = {name: float(getattr(payments, name)[0]) for name in ("value", "lower", "upper")}
         cases.append((request, {"expectedTransactions": ends}))
@@ -256,8 +295,14 @@ def fit_version(mart: Mart, rng: np.random.Generator, say: Say) -> Fitted:
     say(f"fitting life tables to {len(known.plan):,} subscriptions")
     margin = _margin_after_fees(payments[payments["attempted_at"] <= cut])
     parameters = fit_ltv(None, known, LtvOptions(margin_rate=margin)).parameters
+    say("fitting the subscribers' own course")
+    own = fit_own_course(mart, cut.to_pydatetime().astimezone(UTC), rng.spawn(1)[0])
     say("forecasting later payments")
-    running = running_at(spells, payments, cut, months)
+    by_plan = foretell(running_at(spells, payments, cut, months), parameters, months)
+    running = running_at(spells, payments, cut, months, None if own is None else own.chance)
+    scaled = foretell(running, parameters, months)
+    if own is not None:
+        parameters = with_own_course(parameters, own.churn, running, months)
     found = foretell(running, parameters, months)
     parameters = replace(parameters, subscription_values=cohort_values(running, parameters))
     return Fitted(
@@ -265,14 +310,23 @@ def fit_version(mart: Mart, rng: np.random.Generator, say: Say) -> Fitted:
         golden=golden_cases(parameters, currency or "XXX", rng),
         figures={
             "version": {"total_error": found.total_error, "rmse_payments": found.rmse},
+            "plan's course, own chance": {"total_error": scaled.total_error, "rmse_payments": scaled.rmse},
+            "plan and tenure alone": {"total_error": by_plan.total_error, "rmse_payments": by_plan.rmse},
             "if nobody left": {"total_error": found.stay_total_error, "rmse_payments": found.stay_rmse},
         },
-        gates=[enough_endings(int(known.ended.sum())), nearer_than_if_nobody_left(found)],
+        gates=[
+            enough_endings(int(known.ended.sum())),
+            nearer_than_if_nobody_left(found),
+            nearer_than_if_nobody_left(by_plan, "nearer_by_plan_alone"),
+        ],
         observations=len(known.plan),
         data_time=cut.to_pydatetime().astimezone(UTC),
         facts={
             "endings": f"{int(known.ended.sum()):,}",
             "plans": ", ".join(table.plan for table in parameters.cohorts),
+            "a known chance of leaving": "becomes the churn model's curve"
+            if parameters.churn is not None
+            else "scales the plan's course: the churn model's curve foretold payments no better, or there is none",
             "judged on": f"payments of {found.rows:,} subscriptions in the {months} months after the cut",
             "margin after payment fees": f"{margin:.4f}",
         },
@@ -280,6 +334,16 @@ def fit_version(mart: Mart, rng: np.random.Generator, say: Say) -> Fitted:
         limits=LIMITS,
         currency=currency,
     )
+
+
+def _groups(running: Running, parameters: LtvParameters) -> Iterator[tuple[NDArray[np.int64], CohortHazard]]:
+    """Rows of one plan, their chances all known or all unknown, and its table; plans without one are left out."""
+    unknown = np.isnan(running.chance)
+    for table in parameters.cohorts:
+        for kind in (unknown, ~unknown):
+            rows = np.flatnonzero((running.plan == table.plan) & kind)
+            if rows.size:
+                yield rows, table
 
 
 def _margin_after_fees(payments: pd.DataFrame) -> float:
@@ -319,7 +383,7 @@ def _text(time: datetime) -> str:
 
 
 def _expressions() -> str:
-    sources = (__file__, fit_code.__file__, ltv.__file__, subscriptions.__file__)
+    sources = (__file__, fit_code.__file__, ltv_churn.__file__, ltv.__file__, subscriptions.__file__)
     return digest_code([Path(file).read_text(encoding="utf-8") for file in sources])
 
 

@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 from google.protobuf.json_format import ParseDict
 
-from methods.revenue.ltv_parameters import parse_parameters
+from methods.revenue.churn import ChurnParameters
+from methods.revenue.ltv_parameters import LtvParameters, parse_parameters
+from methods.revenue.subscriptions import MONTH_DAYS, CohortHazard, Subscriptions
 from paedsresus.ml.v1 import revenue_pb2
 from server.modules.revenue import calculate_ltv
 from server.modules.revenue.ltv_rows import opened
@@ -20,11 +22,13 @@ from training.data.tables import TABLES
 from training.recipe import Fitted
 from training.revenue.ltv_version import (
     Foretold,
+    Running,
     enough_endings,
     fit_version,
     nearer_than_if_nobody_left,
     running_at,
     spells_known_at,
+    with_own_course,
 )
 
 NOW = pd.Timestamp("2026-03-01", tz="UTC")
@@ -37,6 +41,7 @@ def day(number: float) -> pd.Timestamp:
 SPELLS = pd.DataFrame(
     {
         "subscription_id": ["ended", "running", "will_end", "later"],
+        "user_id": ["a", "b", "c", "a"],
         "plan": ["MONTHLY", "MONTHLY", "ANNUAL", "MONTHLY"],
         "price_minor": [5_000, 5_000, 48_000, 5_000],
         "seats": [1, 2, 1, 1],
@@ -76,6 +81,49 @@ def test_running_subscriptions_know_their_renewal_and_what_was_paid_in_the_month
     assert running.asked.price.tolist() == [10_000.0, 48_000.0]
     assert running.asked.renewal_days.tolist() == [10.0, 355.0]
     assert running.paid.tolist() == [10_000.0, 0.0]  # the failed attempt and the payment of day 70 are not in it
+    assert np.isnan(running.chance).all()
+
+
+def test_a_chance_of_leaving_is_its_users_and_of_nobody_else() -> None:
+    running = running_at(SPELLS, PAYMENTS, NOW, 2, pd.Series([0.25, 0.5], index=["b", "a"]))
+
+    np.testing.assert_array_equal(running.chance, [0.25, np.nan])
+
+
+def test_the_curve_that_foretells_payments_better_is_kept() -> None:
+    table = CohortHazard(plan="MONTHLY", period_days=28, hazards=(0.1,), variances=(0.001,))
+    plain = LtvParameters(purchases=None, cohorts=(table,), margin_rate=1.0)
+    falling, rising = (
+        ChurnParameters(period_days=28, slopes=(1.0,) * 13, offsets=tuple(np.linspace(-2.0, last, 13)))
+        for last in (-8.0, 2.0)
+    )
+    count = 50
+    stayed = Running(
+        plan=np.array(["MONTHLY"] * count),
+        asked=Subscriptions(
+            price=np.ones(count),
+            billing_days=np.full(count, MONTH_DAYS),
+            renewal_days=np.full(count, 5.0),
+            renewal_known=np.ones(count, dtype=bool),
+        ),
+        tenure_days=np.full(count, 40.0),
+        chance=np.full(count, 0.12),
+        paid=np.full(count, 8.0),  # of ten payments: they left at first, and then hardly any more
+    )
+
+    assert with_own_course(plain, falling, stayed, 10).churn == falling
+    assert with_own_course(plain, rising, stayed, 10).churn is None
+
+
+def test_the_platforms_version_reads_a_chance_by_the_churn_models_curve(fitted: Fitted) -> None:
+    parameters = parse_parameters(fitted.parameters)
+
+    assert parameters.churn is not None
+    assert parameters.churn.cause is None, "causes are not its business"
+    assert len(parameters.churn.slopes) == 13
+    assert fitted.figures["version"]["rmse_payments"] <= fitted.figures["plan's course, own chance"]["rmse_payments"]
+    asked = [request["features"] for request, _ in fitted.golden]
+    assert sum("churnProbability28d" in each for each in asked) == len(asked) // 2
 
 
 def test_a_version_of_the_platform_s_data_passes_and_its_parameters_are_read_back(fitted: Fitted) -> None:
