@@ -17,6 +17,7 @@ RECIPES = {
     "upsell": "training.revenue.upsell_version",
     "path": "training.learning.path_version",
     "difficulty": "training.learning.difficulty_version",
+    "certification": "training.learning.certification_version",
     "lessons": "training.learning.lessons_version",
     "schedule": "training.learning.schedule_version",
 }

@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple
 from methods.statistics.bands import Band, Interval, parse_band, sigmoid
 
 FACTS_LEAST: Final = 100  # outcomes below which a calibration error is mostly chance: 15 bins of seven
+EVERYBODY: Final = "all exams"  # name of the group that everybody belongs to
 READINESS_MOST: Final = 4.0  # z beyond which nothing is added: a hundred skills known or unknown say no more
 
 
@@ -179,6 +180,18 @@ def expect_exam(skills: Sequence[SkillMastery], cut_score: float, parameters: Ce
         spread=spread,
         readiness=(score - cut_score) / spread,
     )
+
+
+def cohort_names(certification: str | None, role: str | None) -> tuple[str, ...]:
+    """Groups that a learner belongs to, in words, the most special first; the contract's names without prefix.
+
+    >>> cohort_names("PALS", "RESPIRATORY_THERAPIST")
+    ('PALS, respiratory therapist', 'PALS', 'all exams')
+    """
+    if certification is None:
+        return (EVERYBODY,)
+    named = (certification,) if role is None else (f"{certification}, {role.replace('_', ' ').lower()}", certification)
+    return (*named, EVERYBODY)
 
 
 def _weakest(

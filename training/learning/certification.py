@@ -191,15 +191,29 @@ def _with_band(
 
 
 def _cohort_spread(rows: ExamRows, slope: float, depth: int, rounds: int, options: BoostingOptions) -> float:
-    """Root mean square of the offsets that cohorts need when held out as a whole; 0 with a single cohort."""
-    offsets = []
+    """Root mean square of the offsets that cohorts need when held out as a whole; 0 with a single cohort.
+
+    What the chance of a small cohort alone makes of an offset is taken off: the band's draws of learners hold it.
+    """
+    squares = []
     for cohort in np.unique(rows.cohort):
         out = rows.cohort == cohort
         if out.all() or any(np.ptp(rows.outcome[part]) == 0 for part in (out, ~out)):
             continue
         booster = boost(rows.matrix[~out], rows.outcome[~out], depth, rounds, options, seed=0)
-        offsets.append(_offset(slope * margin_of(booster, rows.matrix[out]), rows.outcome[out]))
-    return float(np.sqrt(np.mean(np.square(offsets)))) if offsets else 0.0
+        held = rows.take(out)
+        logit = slope * margin_of(booster, held.matrix)
+        offset = _offset(logit, held.outcome)
+        squares.append(offset**2 - _offset_variance(logit + offset, held))
+    return float(np.sqrt(max(float(np.mean(squares)), 0.0))) if squares else 0.0
+
+
+def _offset_variance(logit: Floats, rows: ExamRows) -> float:
+    """Sampling variance of the offset of these rows, rows of one learner together."""
+    chance = chance_of(logit)
+    _, learner = np.unique(rows.subject, return_inverse=True)
+    residuals = np.bincount(learner, weights=rows.outcome - chance)
+    return float((residuals**2).sum() / (chance * (1 - chance)).sum() ** 2)
 
 
 def _offset(logit: Floats, outcome: NDArray[Any]) -> float:

@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from paedsresus.ml.v1 import learning_pb2
-from server.modules.learning import adjust_difficulty, generate_path, optimize_schedule, recommend_next_lesson
+from server.modules.learning import (
+    adjust_difficulty,
+    generate_path,
+    optimize_schedule,
+    predict_certification_success,
+    recommend_next_lesson,
+)
 from server.monitor.status import StatusFacts, module_status
 from server.serving.answering import Means
 from server.serving.dispatch import Answer, Call
@@ -18,13 +24,18 @@ from server.serving.whole import ComputeSolve, Whole, answers
 from server.serving.wire.judge import judge, parse
 
 SERVICE = "paedsresus.ml.v1.LearningService"
-WHOLE: tuple[Whole, ...] = (adjust_difficulty.METHOD, recommend_next_lesson.METHOD)
+WHOLE: tuple[Whole, ...] = (
+    adjust_difficulty.METHOD,
+    predict_certification_success.METHOD,
+    recommend_next_lesson.METHOD,
+)
 """Methods that the worker answers on its loop."""
 HEAVY: tuple[Whole, ...] = (generate_path.METHOD, optimize_schedule.METHOD)
 """Methods that the compute process answers."""
 KINDS: dict[str, ModelKind] = {
     "path": generate_path.KIND,
     "difficulty": adjust_difficulty.KIND,
+    "certification": predict_certification_success.KIND,
     "lessons": recommend_next_lesson.KIND,
     "schedule": optimize_schedule.KIND,
 }
