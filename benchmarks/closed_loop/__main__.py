@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.closed_loop import price
+from benchmarks.closed_loop import path, price, schedule
 from benchmarks.closed_loop.comparison import Difference, Policy, SeedResult, coverage_over_seeds, over_seeds
 from benchmarks.report import Anchor, Report, describe_environment, write_json
 
@@ -31,10 +31,16 @@ WIDTH: Final = 150  # columns of the printed tables
 class Name(Enum):
     """What can be run alone."""
 
+    PATH = "path"
     PRICE = "price"
+    SCHEDULE = "schedule"
 
 
-POLICIES: Final[Mapping[Name, Policy]] = {Name.PRICE: price.POLICY}
+POLICIES: Final[Mapping[Name, Policy]] = {
+    Name.PATH: path.POLICY,
+    Name.PRICE: price.POLICY,
+    Name.SCHEDULE: schedule.POLICY,
+}
 
 
 @app.command()

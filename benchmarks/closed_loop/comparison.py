@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student_t
 
+from benchmarks.truth.coverage import covered_tenths
+
 Floats = NDArray[np.float64]
 LEVEL: Final = 0.95  # of intervals over seeds
 TENTHS: Final = 10
@@ -24,6 +26,7 @@ class Kind(Enum):
 
     EACH = "each"  # the truth of each answer lies inside
     TENTHS = "tenths"  # of a chance: the true mean of each tenth of the answers lies within their mean interval
+    OUTCOMES = "tenths of outcomes"  # the same where only 0 or 1 is known of each; their own error is allowed for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,9 @@ class Answered:
         """
         if self.kind is Kind.EACH:
             return float(((self.truth >= self.lower) & (self.truth <= self.upper)).sum()), float(self.truth.size)
+        if self.kind is Kind.OUTCOMES:
+            share = covered_tenths(self.truth, np.column_stack([self.value, self.lower, self.upper]))
+            return share * TENTHS, float(TENTHS)
         parts = np.array_split(np.argsort(self.value, kind="stable"), TENTHS)
         inside = [self.lower[p].mean() <= self.truth[p].mean() <= self.upper[p].mean() for p in parts if p.size]
         return float(np.sum(inside)), float(len(inside))

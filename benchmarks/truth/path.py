@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks.report import Anchor, Report, describe_environment
 from benchmarks.truth.path_walk import Walk, goal_of, lessons_of, violations_of, walk_fixed, walk_planned
-from benchmarks.truth.path_world import SHARE_KNOWN, Skeleton, draw_student, shares_known, skeleton_of
+from benchmarks.truth.path_world import SHARE_KNOWN, USUAL, StudentShape, draw_student, shares_known, skeleton_of
 from benchmarks.truth.prerequisite_pairs import Course, read_course
 from methods.learning.mastery import Floats, MasteryParameters, infer_learner
 from methods.learning.path import plan_path
@@ -42,11 +42,10 @@ def measure(folder: Path, seed: int = 0) -> Report:
         ValueError: a column or a cell is wrong, or the pairs hold a cycle, which is named.
     """
     course = read_course(folder)
-    skeleton = skeleton_of(course)
-    order = _fixed_order(course)
+    order = fixed_order(course)
     rng = np.random.default_rng(seed)
     learners = max(LEARNERS_MIN, min(LEARNERS_MAX, WALKED_SKILLS // len(order)))
-    parameters = _fit(course, skeleton, order, rng)
+    parameters = fit_on_learners(course, SHARE_KNOWN, rng)
     cohort = _Cohort.walk(course, parameters, learners, SHARE_KNOWN, seed)
     metrics = {
         "violations": float(cohort.violations + _violations_from_scratch(course, parameters)),
@@ -77,6 +76,46 @@ def measure(folder: Path, seed: int = 0) -> Report:
     )
 
 
+def fixed_order(course: Course) -> NDArray[np.int64]:
+    """The skills that the goal needs, as a course book would have them: the graph's own order."""
+    targets = [name for name, is_target in zip(course.graph.order, course.is_target, strict=True) if is_target]
+    needed = needed_for(course.graph, targets)
+    return np.array([number for number, name in enumerate(course.graph.order) if name in needed], dtype=np.int64)
+
+
+def fit_on_learners(
+    course: Course, share: float, rng: np.random.Generator, shape: StudentShape = USUAL
+) -> MasteryParameters:
+    """Parameters from learners of their own, who were placed and then took a part of the course in its order.
+
+    Args:
+        course: what they took.
+        share: of it that they knew before, on average.
+        rng: chance.
+        shape: what the learners are drawn from.
+    """
+    skeleton, order = skeleton_of(course), fixed_order(course)
+    numbers = {name: number for number, name in enumerate(course.graph.order)}
+    rows: list[tuple[int, int, float, float]] = []
+    for learner, known in enumerate(shares_known(share, FIT_LEARNERS).tolist()):
+        walk = Walk(course=course, student=draw_student(skeleton, known, rng, shape), parameters=MasteryParameters())
+        begin = int(rng.integers(max(1, len(order) - FIT_SKILLS + 1)))
+        part = order[begin : begin + FIT_SKILLS]
+        walk.examine(part.tolist())
+        for skill in part.tolist():
+            walk.take(skill)
+        rows += [(learner, numbers[e.skill_id], e.minutes, float(e.outcome or 0.0)) for e in walk.practice]
+    columns = list(zip(*rows, strict=True))
+    return fit_mastery(
+        PracticeRows(
+            learner=np.array(columns[0], dtype=np.int64),
+            skill=np.array(columns[1], dtype=np.int64),
+            minutes=np.array(columns[2]),
+            outcome=np.array(columns[3]),
+        )
+    )
+
+
 class _Cohort:
     """The three walks of each learner."""
 
@@ -86,7 +125,7 @@ class _Cohort:
     @classmethod
     def walk(cls, course: Course, parameters: MasteryParameters, learners: int, share: float, seed: int) -> "_Cohort":
         """Walk the course with so many learners who know that share of it before."""
-        skeleton, order = skeleton_of(course), _fixed_order(course)
+        skeleton, order = skeleton_of(course), fixed_order(course)
         fixed, skipping, planned, before = [], [], [], []
         for number, known in enumerate(shares_known(share, learners).tolist()):
             student = draw_student(skeleton, known, np.random.default_rng([seed, number]))
@@ -141,36 +180,6 @@ class _Cohort:
     def _minutes(walks: list[Walk]) -> Floats:
         """(learners,) minutes to mastery; one who never got there counts with all that was spent."""
         return np.array([min(walk.minutes_to_mastery(), walk.minutes) for walk in walks])
-
-
-def _fixed_order(course: Course) -> NDArray[np.int64]:
-    """The skills that the goal needs, as a course book would have them: the graph's own order."""
-    targets = [name for name, is_target in zip(course.graph.order, course.is_target, strict=True) if is_target]
-    needed = needed_for(course.graph, targets)
-    return np.array([number for number, name in enumerate(course.graph.order) if name in needed], dtype=np.int64)
-
-
-def _fit(course: Course, skeleton: Skeleton, order: NDArray[np.int64], rng: np.random.Generator) -> MasteryParameters:
-    """Parameters from learners who were placed and then took a part of the course in its order."""
-    numbers = {name: number for number, name in enumerate(course.graph.order)}
-    rows: list[tuple[int, int, float, float]] = []
-    for learner, known in enumerate(shares_known(SHARE_KNOWN, FIT_LEARNERS).tolist()):
-        walk = Walk(course=course, student=draw_student(skeleton, known, rng), parameters=MasteryParameters())
-        begin = int(rng.integers(max(1, len(order) - FIT_SKILLS + 1)))
-        part = order[begin : begin + FIT_SKILLS]
-        walk.examine(part.tolist())
-        for skill in part.tolist():
-            walk.take(skill)
-        rows += [(learner, numbers[e.skill_id], e.minutes, float(e.outcome or 0.0)) for e in walk.practice]
-    columns = list(zip(*rows, strict=True))
-    return fit_mastery(
-        PracticeRows(
-            learner=np.array(columns[0], dtype=np.int64),
-            skill=np.array(columns[1], dtype=np.int64),
-            minutes=np.array(columns[2]),
-            outcome=np.array(columns[3]),
-        )
-    )
 
 
 def _violations_from_scratch(course: Course, parameters: MasteryParameters) -> int:

@@ -4,8 +4,9 @@ Nothing here is read by the planner: it sees minutes and answers. The truth is d
 knows a skill knows (nearly) all below it, skills differ in ease, items in guess and slip, and a skill whose
 prerequisites are missing is learned at half the pace. Both arms of a comparison meet the same learner with the same
 luck: the minutes that a skill takes and the draws behind every answer are fixed in advance.
-Numbers: share known before 0.44 = mean of 36 % (Sutton 2011, before any booster) and 52 % (Swinger 2020, first PALS
-score); guess 0.2 and slip 0.1 about Corbett and Anderson 1995; pace 0.05 a minute and the spreads are JUDGEMENT.
+Numbers (`StudentShape`): share known before 0.44 = mean of 36 % (Sutton 2011, before any booster) and 52 % (Swinger
+2020, first PALS score); guess 0.2 and slip 0.1 about Corbett and Anderson 1995; pace 0.05 a minute and the spreads are
+JUDGEMENT.
 """
 
 from dataclasses import dataclass
@@ -20,11 +21,32 @@ from methods.learning.mastery import Floats
 
 SHARE_KNOWN: Final = 0.44
 SHARE_STRENGTH: Final = 5.0  # beta(2.2, 2.8): learners from nothing to nearly all
-LUCKY_GAPS, LUCKY_FINDS = 0.10, 0.05  # known skills that are missing all the same, and the reverse
-PACE, PACE_SD, EASE_SD = 0.05, 0.4, 0.3
-GUESS, SLIP, ITEM_SD = 0.2, 0.1, 0.3
-WITHOUT_PREREQUISITES: Final = 0.5
 _LUCK: Final = 64  # draws of luck for each skill; later answers begin again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudentShape:
+    """What learners are drawn from.
+
+    Attributes:
+        gaps, finds: shares of the known skills that are missing all the same, and the reverse.
+        pace, pace_sd, ease_sd: skills learned a minute, its spread between learners and between skills, log scale.
+        guess, slip, item_sd: of the median skill, and the spread between skills, logits.
+        without_prerequisites: factor on the pace while a prerequisite is missing.
+    """
+
+    gaps: float = 0.10
+    finds: float = 0.05
+    pace: float = 0.05
+    pace_sd: float = 0.4
+    ease_sd: float = 0.3
+    guess: float = 0.2
+    slip: float = 0.1
+    item_sd: float = 0.3
+    without_prerequisites: float = 0.5
+
+
+USUAL: Final = StudentShape()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,12 +54,14 @@ class Student:
     """One learner; skills by their number in the course's order.
 
     Attributes:
+        shape: what the learner was drawn from.
         knows: the truth; (n,).
         minutes_left: effective minutes until an unknown skill is known; (n,).
         asked: questions so far; (n,).
     """
 
     course: "Skeleton"
+    shape: StudentShape
     knows: NDArray[np.bool_]
     minutes_left: Floats
     guess: Floats
@@ -50,7 +74,7 @@ class Student:
         if self.knows[skill]:
             return
         is_ready = all(self.knows[required] for required in self.course.required[skill])
-        self.minutes_left[skill] -= minutes * (1.0 if is_ready else WITHOUT_PREREQUISITES)
+        self.minutes_left[skill] -= minutes * (1.0 if is_ready else self.shape.without_prerequisites)
         self.knows[skill] = self.minutes_left[skill] <= 0.0
 
     def answer(self, skill: int) -> float:
@@ -63,6 +87,7 @@ class Student:
         """The same learner before anything happened to this copy."""
         return Student(
             course=self.course,
+            shape=self.shape,
             knows=self.knows.copy(),
             minutes_left=self.minutes_left.copy(),
             guess=self.guess,
@@ -102,21 +127,22 @@ def shares_known(mean: float, learners: int) -> Floats:
     return np.asarray(beta.ppf(levels, mean * SHARE_STRENGTH, (1.0 - mean) * SHARE_STRENGTH), dtype=np.float64)
 
 
-def draw_student(skeleton: Skeleton, share: float, rng: np.random.Generator) -> Student:
+def draw_student(skeleton: Skeleton, share: float, rng: np.random.Generator, shape: StudentShape = USUAL) -> Student:
     """One learner who knows that share before the course, gaps and lucky finds aside; nothing at all for 0."""
     n = len(skeleton.required)
     knows = np.zeros(n, dtype=np.bool_)
     if share > 0.0:
         knows[_random_order(skeleton, rng)[: round(share * n)]] = True
         flips = rng.random(n)
-        knows = np.where(knows, flips >= LUCKY_GAPS, flips < LUCKY_FINDS)
-    pace = PACE * np.exp(PACE_SD * rng.standard_normal() + EASE_SD * rng.standard_normal(n))
+        knows = np.where(knows, flips >= shape.gaps, flips < shape.finds)
+    pace = shape.pace * np.exp(shape.pace_sd * rng.standard_normal() + shape.ease_sd * rng.standard_normal(n))
     return Student(
         course=skeleton,
+        shape=shape,
         knows=knows,
         minutes_left=rng.exponential(1.0, n) / pace,
-        guess=_around(GUESS, rng, n),
-        slip=_around(SLIP, rng, n),
+        guess=_around(shape.guess, shape.item_sd, rng, n),
+        slip=_around(shape.slip, shape.item_sd, rng, n),
         luck=rng.random((n, _LUCK)),
         asked=np.zeros(n, dtype=np.int64),
     )
@@ -139,6 +165,6 @@ def _random_order(skeleton: Skeleton, rng: np.random.Generator) -> NDArray[np.in
     return np.array(order, dtype=np.int64)
 
 
-def _around(share: float, rng: np.random.Generator, n: int) -> Floats:
-    logit = np.log(share / (1.0 - share)) + ITEM_SD * rng.standard_normal(n)
+def _around(share: float, spread: float, rng: np.random.Generator, n: int) -> Floats:
+    logit = np.log(share / (1.0 - share)) + spread * rng.standard_normal(n)
     return np.asarray(1.0 / (1.0 + np.exp(-logit)), dtype=np.float64)
