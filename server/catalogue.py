@@ -14,6 +14,7 @@ from server.desired import Load
 from server.modules.learning import service as learning
 from server.modules.revenue import service as revenue
 from server.modules.revenue.churn import FEATURES
+from server.serving.contract import Lane, Method, read_contract
 from server.serving.heavy import open_explainer
 from server.serving.load import Artifact, ModelKind
 from server.serving.subjects import snapshot_kind
@@ -51,6 +52,14 @@ COMPUTED = MappingProxyType(
     }
 )
 """How each model is opened in the compute process."""
+
+
+def built_methods() -> tuple[Method, ...]:
+    """Methods of the contract that ask a model of this release, by service and name."""
+    whole = {method.path for method in (*_LIGHT, *_HEAVY)}
+    rows = {name for name, kind in KINDS.items() if kind.features is not None}
+    asked = (method for method in read_contract() if method.lane is not Lane.CONTROL)
+    return tuple(method for method in asked if method.path in whole or rows & set(method.models[:1]))
 
 
 def whole_method(model: str) -> Whole | None:

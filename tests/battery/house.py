@@ -24,7 +24,7 @@ from google.protobuf.message import Message
 import server.modules
 from methods.manifest import MANIFEST_NAME, digest_of, parse_manifest
 from paedsresus.ml.rows import pack_columns
-from server.catalogue import COMPUTED, HEAVY_METHODS, KINDS
+from server.catalogue import COMPUTED, HEAVY_METHODS, KINDS, built_methods
 from server.desired import ChampionRoute, Desired, Load, Route
 from server.ledger.spool import Attempt
 from server.modules.learning import service as learning
@@ -32,7 +32,7 @@ from server.modules.revenue import service as revenue
 from server.monitor.status import StatusFacts
 from server.serving.answering import Means
 from server.serving.breaker import Breakers
-from server.serving.contract import Lane, Method, read_contract
+from server.serving.contract import Method
 from server.serving.deployments import Deployment, Live, make_routes
 from server.serving.heavy import contributions
 from server.serving.load import load_version
@@ -43,13 +43,7 @@ from tests.fakes.serving import FakeCall, FakeMeters, FakeShadow
 WHOLE: Mapping[str, Whole] = {
     method.path: method for module in (revenue, learning) for method in (*module.WHOLE, *module.HEAVY)
 }
-_ROWS = {name for name, kind in KINDS.items() if kind.features is not None}
-BUILT: tuple[Method, ...] = tuple(
-    method
-    for method in read_contract()
-    if method.lane is not Lane.CONTROL and (method.path in WHOLE or _ROWS & set(method.models[:1]))
-)
-"""Methods that ask a model of this release."""
+BUILT = built_methods()
 
 
 def messages_of(method: Method) -> tuple[type[Message], type[Message]]:
