@@ -8,7 +8,7 @@ server/serving).
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -140,13 +140,14 @@ class FeatureSchema:
         return hashlib.sha256(f"{self.digest()}:{expressions}".encode()).hexdigest()
 
 
-def schema_of(descriptor: Descriptor) -> FeatureSchema:
-    """The schema of a `<Method>Features` message.
+def schema_of(descriptor: Descriptor, only: Collection[str] | None = None) -> FeatureSchema:
+    """The schema of a `<Method>Features` message, or of some of its fields.
 
     Raises: ValueError: names a field whose type is no feature (repeated, text, bytes, other messages), or an enum
         whose numbers do not run 0, 1, 2, ….
     """
-    return FeatureSchema(message=descriptor.full_name, features=tuple(_feature(field) for field in descriptor.fields))
+    fields = [field for field in descriptor.fields if only is None or field.name in only]
+    return FeatureSchema(message=descriptor.full_name, features=tuple(_feature(field) for field in fields))
 
 
 def encode_columns(schema: FeatureSchema, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:

@@ -1,7 +1,8 @@
 """`python -m training`: collect data, fit a model, evaluate a version, promote one, roll back.
 
 `data collect|simulate` fill the mart, `fit MODEL` makes a version, `evaluate churn` judges one on rows it was not
-fitted on, `promote` and `rollback` move the alias `champion`. The registry is the server's (PAEDSRESUS_REGISTRY_URI).
+fitted on, `snapshot MODULE` publishes features for requests by id, `promote` and `rollback` move the alias `champion`.
+The registry is the server's (PAEDSRESUS_REGISTRY_URI).
 Not here: what a command does (training/data, training/revenue, register.py).
 """
 
@@ -21,7 +22,7 @@ from training.data.collect import collect
 from training.data.mart import Mart, open_mart
 from training.data.simulator.parameters import DEFAULT_USERS, DEFAULT_WEEKS, world_until
 from training.data.sources import DatabaseSource, FolderSource, SimulatorSource, Source
-from training.models import CHURN, MODELS, recipe_of
+from training.models import CHURN, MODELS, SNAPSHOTS, recipe_of
 from training.recipe import fit_recipe
 from training.register import CHALLENGER, CHAMPION, promote, rollback, set_alias
 from training.registry import Registry, RegistryError, open_registry, registry_uri
@@ -45,6 +46,13 @@ def _known(model: str) -> str:
     if model not in MODELS:
         raise typer.BadParameter(f"{model!r} is none of {', '.join(MODELS)}")
     return model
+
+
+def _known_module(module: str) -> str:
+    """A module with a snapshot; typer prints the refusal of any other."""
+    if module not in SNAPSHOTS:
+        raise typer.BadParameter(f"{module!r} is none of {', '.join(SNAPSHOTS)}")
+    return module
 
 
 ModelArgument = Annotated[str, typer.Argument(help=f"One of {', '.join(MODELS)}.", callback=_known)]
@@ -109,6 +117,34 @@ def evaluate_command(
         _stop(str(cause))
     after = f"{found.manifest.data_time:%Y-%m-%d}"
     tables.print_scores(console, f"{rows:,} landmarks from {after} on", {f"{model} v{found.version}": scores})
+
+
+@app.command("snapshot")
+def snapshot_command(
+    module: Annotated[str, typer.Argument(help=f"One of {', '.join(SNAPSHOTS)}.", callback=_known_module)],
+    mart: MartOption = DEFAULT_MART,
+    registry: RegistryOption = None,
+    stale_after_hours: Annotated[float, typer.Option(min=0.1, help="Age from which answers are marked as stale.")] = 36,
+) -> None:
+    """Publish everybody's features as of the mart's newest moment, for requests by id; a running server follows."""
+    begun = time.monotonic()
+    with _progress(f"snapshot {module}") as say:
+        from training.snapshot import publish_snapshot  # brings pandas and the expressions of every module
+
+        try:
+            done = publish_snapshot(
+                module,
+                _mart(mart),
+                _registry(registry),
+                now=datetime.now(UTC),
+                progress=say,
+                stale_after_seconds=stale_after_hours * 3_600,
+            )
+        except (ValueError, RegistryError) as cause:
+            _stop(str(cause))
+    known = ", ".join(f"{count:,} subjects for {name}" for name, count in done.subjects.items())
+    console.print(f"{known}; {time.monotonic() - begun:.1f} s", highlight=False, soft_wrap=True)
+    tables.print_registration(console, done.registration)
 
 
 @app.command("promote")

@@ -1,8 +1,8 @@
 """`python -m training.bootstrap`: whatever a first start lacks, and nothing else; what `make serve` runs first.
 
-A registry whose folder was moved is told its new place. A model without a champion is fitted; where there is neither
-mart nor any champion, on a simulated platform. Where nothing is missing this ends in a tenth of a second: neither
-MLflow nor pandas is imported before.
+A registry whose folder was moved is told its new place. A model without a champion is fitted, and a module without a
+snapshot of features gets one; where there is neither mart nor any champion, on a simulated platform. Where nothing is
+missing this ends in a tenth of a second: neither MLflow nor pandas is imported before.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
-from training.models import MODELS
+from training.models import MODELS, SNAPSHOTS
 from training.registry import embedded_file, registry_uri, relocate
 
 # Primary key (name, alias) of MLflow's table.
@@ -31,11 +31,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.only_paths or is_complete(registry_uri(os.environ)):
         return 0
     has_champion = champions(registry_uri(os.environ))
+    lacking_snapshots = [module for module, model in SNAPSHOTS.items() if model not in has_champion]
     has_mart = (chosen.mart / "mart.json").exists()
     if has_champion and not has_mart:
         # Somebody's own data were collected elsewhere: a model of simulated people must not join theirs unasked.
-        lacking = ", ".join(model for model in MODELS if model not in has_champion)
-        sys.stderr.write(f"no champion of {lacking}, no mart in {chosen.mart}: collect data, then fit MODEL\n")
+        fits = [f"fit {model}" for model in MODELS if model not in has_champion]
+        lacking = ", ".join([*fits, *(f"snapshot {module}" for module in lacking_snapshots)])
+        sys.stderr.write(f"no mart in {chosen.mart}: collect data, then python -m training: {lacking}\n")
         return 0
     from training.__main__ import app  # brings pandas, xgboost and MLflow, two seconds that a second start saves
 
@@ -48,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             continue
         # A gate that refuses one model, or data that do not suffice for it, keep no other from its callers.
         app(["fit", model, "--mart", str(chosen.mart)], standalone_mode=False)
+    for module in lacking_snapshots:
+        app(["snapshot", module, "--mart", str(chosen.mart)], standalone_mode=False)
     return 0 if champions(registry_uri(os.environ)) else 1  # 1: nothing to serve, and the commands have said why
 
 
@@ -68,7 +72,7 @@ def is_complete(uri: str) -> bool:
     if database is None:
         return True
     try:
-        return champions(uri) >= set(MODELS)
+        return champions(uri) >= {*MODELS, *SNAPSHOTS.values()}
     except sqlite3.OperationalError:
         return True  # locked by a writer: somebody has a registry here
 

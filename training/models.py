@@ -23,6 +23,8 @@ RECIPES = {
 }
 """Model -> module of Python that holds its `RECIPE`."""
 MODELS = (CHURN, *RECIPES)
+SNAPSHOTS = {"revenue": "features.revenue", "learning": "features.learning"}
+"""Module that is asked by id -> the registered model of its feature snapshots."""
 
 
 def recipe_of(model: str) -> "Recipe":

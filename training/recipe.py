@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types; comes with scikit-learn
 
-from methods.features import FeatureSchema
 from training.artifact import Provenance, canonical_json, write_artifact
 from training.data.mart import Mart
+from training.feature_sets import NO_FIELDS, by_id_expressions
 from training.gates import Gate
 from training.register import Registration, RunRecord, Verdict, record_run, register_version
 from training.registry import Registry
@@ -27,7 +27,6 @@ from training.report.card import Part, page
 
 GOLDEN_TOLERANCE = 1e-6  # parameters are JSON numbers and the arithmetic is float64 on both sides
 ROWS = "rows"  # the name of a count among figures
-NO_FIELDS = FeatureSchema(message="", features=())
 
 Say = Callable[[str], None]
 """Is told each step in words."""
@@ -78,7 +77,8 @@ class Recipe:
     Attributes:
         model: its registered name.
         fit: mart, source of chance and teller to what came of it. Raises ValueError: the data do not suffice.
-        expressions: digest of the code that computes what it is fitted on.
+        expressions: digest of the code that computes what it is fitted on; a model that is asked by id carries that of
+            the features by id instead (feature_sets.py).
     """
 
     model: str
@@ -108,7 +108,7 @@ def fit_recipe(
         observations=fitted.observations,
         created_at=now,
         currency=fitted.currency,
-        expressions=recipe.expressions(),
+        expressions=by_id_expressions(recipe.model) or recipe.expressions(),
     )
     files = {
         **fitted.files,

@@ -100,8 +100,12 @@ def register_version(
     verdict: Verdict | None = None,
     tags: Mapping[str, str] | None = None,
     description: str = "",
+    is_data: bool = False,
 ) -> Registration:
-    """Log the folder as a model, make it a version with its digest as tag, and give it its alias."""
+    """Log the folder as a model, make it a version with its digest as tag, and give it its alias.
+
+    Data (`is_data`, a snapshot of features) is no candidate: newer ones take the place of older ones at once.
+    """
     verdict = Verdict() if verdict is None else verdict
     content = (folder / MANIFEST_NAME).read_bytes()
     model, digest = parse_manifest(content).model, digest_of(content)
@@ -121,7 +125,8 @@ def register_version(
         description=description or None,
     )
     number = int(version.version)
-    alias, reason = choose_alias(read_aliases(registry, model), verdict, _challenger_tags(registry, model))
+    aliases = {} if is_data else read_aliases(registry, model)
+    alias, reason = choose_alias(aliases, verdict, _challenger_tags(registry, model))
     if alias is not None:
         registry.client.set_registered_model_alias(model, alias, str(number))
     return Registration(
@@ -217,12 +222,13 @@ def _answering(registry: Registry, model: str, aliases: Mapping[str, int]) -> in
 def _log_model(registry: Registry, folder: Path, model: str, run_id: str) -> str:
     from mlflow.models import Model
 
+    name = model.replace(".", "-")  # MLflow allows a dot in a registered model's name, and none in a logged one's
     logged = registry.client.create_logged_model(
-        experiment_id=registry.experiment_id, name=model, source_run_id=run_id, model_type=flavor.FLAVOR
+        experiment_id=registry.experiment_id, name=name, source_run_id=run_id, model_type=flavor.FLAVOR
     )
     Model.log(
         artifact_path=None,
-        name=model,
+        name=name,
         flavor=flavor,
         run_id=run_id,
         model_id=logged.model_id,

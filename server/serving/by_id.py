@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
 
-from methods.snapshot import Folded, fold_events, model_of
+from methods.snapshot import Folded, TableKind, fold_events, model_of
 from paedsresus.ml.v1 import common_pb2
 from server.desired import Switch
 from server.errors import NoLiveVersion, ServingError, SwitchedOff, WrongState
@@ -118,7 +118,8 @@ class ById:
 
     def _table(self, snapshot: Snapshot, seat: Seat, kind: type[Message]) -> SubjectTable:
         table = snapshot.table(seat.deployment.facts.feature_set)
-        if table.description.schema.message != kind.DESCRIPTOR.full_name:
+        is_numbers = table.description.kind is TableKind.NUMBERS
+        if is_numbers and table.description.schema.message != kind.DESCRIPTOR.full_name:
             raise WrongState(
                 f"by_id: the snapshot holds {table.description.schema.message} for the version that answers, and the "
                 f"method reads {kind.DESCRIPTOR.full_name}; send `features`",

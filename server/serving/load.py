@@ -137,7 +137,10 @@ def check_fields(schema: FeatureSchema, features: Descriptor | None) -> None:
         if schema.features:
             raise LoadRefused(f"the artifact reads {schema.names[0]!r}, and this model reads no single fields")
         return
-    known = {feature.name: feature for feature in schema_of(features).features}
+    try:
+        known = {feature.name: feature for feature in schema_of(features, only=schema.names).features}
+    except ValueError as cause:  # a field that is a list, or a message of its own
+        raise LoadRefused(str(cause)) from cause
     for feature in schema.features:
         here = known.get(feature.name)
         if here is None:

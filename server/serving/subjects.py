@@ -15,10 +15,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
+from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.message import DecodeError, Message
 
 from methods.features import Feature, FeatureSchema, Kind
@@ -28,6 +30,7 @@ from methods.snapshot import (
     HASHES,
     ID_ENDS,
     IDS,
+    TABLES_MAX,
     SnapshotDescription,
     TableDescription,
     TableKind,
@@ -198,13 +201,14 @@ class Snapshot:
         Args:
             table: of the version that answers.
             subject_id: whose.
-            features: a new, empty message of the table's type; it is filled and returned.
+            features: a new, empty message of the method's; it is filled and returned. Of a table whose message is
+                another one, it takes the fields of the same name.
             overrides: of the same type; each field that is set there takes the place of the snapshot's.
         Raises: NotFound: with what to do.
         """
         found = self.find(table, subject_id)
         if isinstance(found, bytes):
-            _parse_payload(features, found, self.data_version)
+            _fill_from_payload(features, table.description.schema.message, found, self.data_version)
         else:
             fill_message(features, table.description.schema, found, self._data_seconds, self.currency)
         if overrides is not None:
@@ -276,8 +280,11 @@ def fill_message(
 
 
 def override(features: Message, better: Message) -> None:
-    """Replace each field that is set in `better`, whole: lists are replaced, not continued."""
+    """Replace each field that is set in `better`, whole: lists are replaced, not continued. Others are left out."""
+    known = features.DESCRIPTOR.fields_by_name
     for field, value in better.ListFields():
+        if field.name not in known:
+            continue
         features.ClearField(field.name)
         if field.is_repeated:
             getattr(features, field.name).MergeFrom(value)
@@ -287,15 +294,25 @@ def override(features: Message, better: Message) -> None:
             setattr(features, field.name, value)
 
 
+@lru_cache(maxsize=TABLES_MAX)
+def _message_class(name: str) -> type[Message]:
+    return message_factory.GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(name))
+
+
 def _check_rising(name: str, values: Any) -> None:
     array = np.frombuffer(values, np.uint64)
     if (array[1:] < array[:-1]).any():
         raise SnapshotRefused(f"{name} does not rise from row to row")
 
 
-def _parse_payload(features: Message, payload: bytes, data_version: str) -> None:
+def _fill_from_payload(features: Message, held: str, payload: bytes, data_version: str) -> None:
+    kind = type(features) if held == features.DESCRIPTOR.full_name else _message_class(held)
     try:
-        features.ParseFromString(payload)
+        stored = kind.FromString(payload)
+        if stored.DESCRIPTOR is features.DESCRIPTOR:
+            features.CopyFrom(stored)
+        else:
+            override(features, stored)
     except DecodeError:
         raise WrongState(
             "by_id: what the feature snapshot holds of this subject cannot be read; send `features`",

@@ -44,6 +44,7 @@ class NumbersTable:
         expressions: digest of the code that computed them.
         subject_ids: (n,) whose row each is.
         columns: field -> (n,) values as `methods.features.encode_columns` reads them.
+        feature_set: of the versions that it answers for; None: that of these fields and expressions.
     """
 
     name: str
@@ -51,6 +52,7 @@ class NumbersTable:
     expressions: str
     subject_ids: Sequence[str]
     columns: Mapping[str, NDArray[Any]]
+    feature_set: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +166,7 @@ def _describe(table: Table) -> TableDescription:
         return TableDescription(
             name=table.name,
             kind=TableKind.NUMBERS,
-            feature_set=table.schema.feature_set(table.expressions),
+            feature_set=table.feature_set or table.schema.feature_set(table.expressions),
             schema=table.schema,
         )
     return TableDescription(

@@ -7,7 +7,10 @@ schema, not filled.
 Not here: the fit (training/revenue/upsell.py).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -17,6 +20,9 @@ from numpy.typing import NDArray
 
 from methods.features import FeatureSchema, encode_columns, schema_of
 from paedsresus.ml.v1 import revenue_pb2
+from training.data.mart import Mart
+from training.features.digest import digest_code
+from training.features.landmarks import as_frame
 from training.revenue.upsell import OfferRows
 
 ACCEPTED_WITHIN = pd.Timedelta(days=30)
@@ -76,14 +82,8 @@ def offer_rows_by_kind(
         row=np.arange(len(known)),
         accepted=(known["bought_at"] - known["offered_at"]).between(pd.Timedelta(0), ACCEPTED_WITHIN),
     )
-    columns = {
-        **_subscription(table, subscriptions, currency),
-        **_payments(table, payments, currency),
-        **_past_offers(table, offers),
-        "role": table["user_id"].map(users.set_index("user_id")["role"].astype(object)).to_numpy(),
-    }
     whole = OfferRows(
-        matrix=encode_columns(upsell_schema(), columns),
+        matrix=encode_columns(upsell_schema(), _columns(table, offers, subscriptions, payments, users, currency)),
         subject=table["user_id"].to_numpy(),
         shown=table["shown"].to_numpy().astype(np.float64),
         accepted=table["accepted"].to_numpy().astype(np.float64),
@@ -92,6 +92,49 @@ def offer_rows_by_kind(
     )
     kinds = table["kind"].astype(str).to_numpy()
     return {str(kind): whole.take(kinds == kind) for kind in np.unique(kinds)}
+
+
+def customer_columns(
+    mart: Mart, subject_ids: Sequence[str], *, as_of: datetime, currency: str
+) -> dict[str, NDArray[Any]]:
+    """The features of some customers at one moment, as if they were made an offer then: field -> (n,) values.
+
+    Args:
+        mart: the data; what lies later than `as_of` is not looked at.
+        subject_ids: (n,) whose.
+        as_of: the moment, aware UTC.
+        currency: of every amount; others are unknown.
+    """
+    connection = mart.connect()
+    try:
+        read = {name: as_frame(connection.tables[name]) for name in ("offers", "subscriptions", "payments", "users")}
+    finally:
+        connection.backend.disconnect()
+    table = pd.DataFrame({"user_id": list(subject_ids), "row": np.arange(len(subject_ids))})
+    table["offered_at"] = pd.Timestamp(as_of)
+    return _columns(table, read["offers"], read["subscriptions"], read["payments"], read["users"], currency)
+
+
+def expressions_digest() -> str:
+    """sha256 over the code of these features: part of the feature set of snapshot and versions."""
+    return digest_code([Path(__file__).read_text(encoding="utf-8")])
+
+
+def _columns(
+    table: pd.DataFrame,
+    offers: pd.DataFrame,
+    subscriptions: pd.DataFrame,
+    payments: pd.DataFrame,
+    users: pd.DataFrame,
+    currency: str,
+) -> dict[str, NDArray[Any]]:
+    """Features of each row's user at its `offered_at`."""
+    return {
+        **_subscription(table, subscriptions, currency),
+        **_payments(table, payments, currency),
+        **_past_offers(table, offers),
+        "role": table["user_id"].map(users.set_index("user_id")["role"].astype(object)).to_numpy(),
+    }
 
 
 def _chance_shown(table: pd.DataFrame) -> NDArray[np.float64]:
