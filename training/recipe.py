@@ -7,6 +7,7 @@ Not here: the recipes (training/<module>/<model>.py); churn, whose rows and tree
 """
 
 import math
+import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -179,7 +180,8 @@ def _record(recipe: Recipe, fitted: Fitted, mart: Mart, seed: int, card: Path, n
         began=now,
         params={"seed": str(seed)},
         metrics={
-            f"{who.replace(' ', '_')}.{name}": float(value)
+            # MLflow refuses whatever else a name in words holds: commas, apostrophes.
+            f"{re.sub(r'[^A-Za-z0-9_]+', '_', who)}.{name}": float(value)
             for who, figures in fitted.figures.items()
             for name, value in figures.items()
         },
