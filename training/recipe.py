@@ -6,7 +6,6 @@ Not here: the recipes (training/<module>/<model>.py); churn, whose rows and tree
 (training/revenue/fitting.py).
 """
 
-import math
 import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -24,10 +23,10 @@ from training.feature_sets import NO_FIELDS, by_id_expressions
 from training.gates import Gate
 from training.register import Registration, RunRecord, Verdict, record_run, register_version
 from training.registry import Registry
-from training.report.card import Part, page
+from training.report.card import figures_table, page, slice_parts
+from training.slices import Slices
 
 GOLDEN_TOLERANCE = 1e-6  # parameters are JSON numbers and the arithmetic is float64 on both sides
-ROWS = "rows"  # the name of a count among figures
 
 Say = Callable[[str], None]
 """Is told each step in words."""
@@ -42,7 +41,7 @@ class Fitted:
         golden: (request as JSON, the parts of its answer that must match), twenty at least.
         figures: who -> name -> figure, on data that was not fitted on; the first is the model, then what it is held to.
         gates: every verdict.
-        slices: by what -> slice -> name -> figure, on the same data as `figures`; the figure `rows` is a count.
+        slices: parts of the data behind `figures`.
         observations: rows fitted on.
         data_time: newest moment fitted on, aware UTC.
         facts: name -> value, in words, for the card.
@@ -63,7 +62,7 @@ class Fitted:
     limits: Sequence[str]
     currency: str | None = None
     files: Mapping[str, bytes] = field(default_factory=dict)
-    slices: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
+    slices: Slices = field(default_factory=dict)
 
     @property
     def failures(self) -> tuple[str, ...]:
@@ -150,28 +149,14 @@ def _card(model: str, fitted: Fitted, mart: Mart, now: datetime) -> str:
             "made": f"{now:%Y-%m-%d %H:%M} UTC",
         },
         parts={
-            "On data never fitted on": _figures_table("", fitted.figures)
+            "On data never fitted on": figures_table("", fitted.figures)
             if fitted.figures
             else "The data gave nothing to judge.",
-            **{f"By {what}": _figures_table(what, rows) for what, rows in fitted.slices.items()},
+            **slice_parts(fitted.slices),
         },
         gates=fitted.gates,
         limits=fitted.limits,
     )
-
-
-def _figures_table(what: str, figures: Mapping[str, Mapping[str, float]]) -> Part:
-    """A column for each name that any row has."""
-    names = list(dict.fromkeys(name for row in figures.values() for name in row))
-    cells = [[_figure(name, row.get(name)) for name in names] for row in figures.values()]
-    return (what, *names), [[who, *row] for who, row in zip(figures, cells, strict=True)]
-
-
-def _figure(name: str, value: float | None) -> str:
-    """A figure as text; empty where there is none."""
-    if value is None or not math.isfinite(value):
-        return ""
-    return f"{value:,.0f}" if name == ROWS else f"{value:.4f}"
 
 
 def _record(recipe: Recipe, fitted: Fitted, mart: Mart, seed: int, card: Path, now: datetime) -> RunRecord:

@@ -4,12 +4,14 @@ Markdown made from figures; nobody types one. Source of the headings: Mitchell e
 Reporting.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from methods.features import FeatureSchema
 from training.evaluate import Scores
 from training.gates import Gate
+from training.slices import ROWS, Slices
 
 SCORE_NAMES = {
     "auc": "AUC",
@@ -33,6 +35,7 @@ class Card:
         purpose: paragraphs on what the model answers and for whom.
         facts: name -> value, in words.
         scores: who -> scores on the same held-out rows.
+        slices: parts of those rows.
         folds: when -> (who -> scores) of the cross-validation in time.
         gates: every verdict.
         schema: the features it reads.
@@ -43,6 +46,7 @@ class Card:
     purpose: Sequence[str]
     facts: Mapping[str, str]
     scores: Mapping[str, Scores]
+    slices: Slices
     folds: Mapping[str, Mapping[str, Scores]]
     gates: Sequence[Gate]
     schema: FeatureSchema
@@ -66,6 +70,7 @@ def render_card(card: Card) -> str:
                 ("", *SCORE_NAMES.values()),
                 [[who, *score_cells(scores)] for who, scores in card.scores.items()],
             ),
+            **slice_parts(card.slices),
             "Cross-validation in time": (("from", "", "AUC", "log loss"), folds)
             if folds
             else "Too few leavers before the held-out rows.",
@@ -95,10 +100,29 @@ def page(
     return "\n\n".join(lines) + "\n"
 
 
+def slice_parts(slices: Slices) -> Mapping[str, Part]:
+    """A table by each thing that rows were parted by."""
+    return {f"By {what}": figures_table(what, rows) for what, rows in slices.items()}
+
+
+def figures_table(what: str, figures: Mapping[str, Mapping[str, float]]) -> Part:
+    """A row for each of `figures`, a column for each name that any of them has."""
+    names = list(dict.fromkeys(name for row in figures.values() for name in row))
+    cells = [[_figure(name, row.get(name)) for name in names] for row in figures.values()]
+    return (what, *names), [[who, *row] for who, row in zip(figures, cells, strict=True)]
+
+
 def score_cells(scores: Scores) -> list[str]:
     """The five scores as text, in the order of SCORE_NAMES."""
     values = asdict(scores)
     return [f"{values[name]:.2f}" if name == "lift_top_decile" else f"{values[name]:.4f}" for name in SCORE_NAMES]
+
+
+def _figure(name: str, value: float | None) -> str:
+    """A figure as text; empty where there is none."""
+    if value is None or not math.isfinite(value):
+        return ""
+    return f"{value:,.0f}" if name == ROWS else f"{value:.4f}"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -153,6 +153,7 @@ def describe(judgement: Judgement, mart: Mart, provenance: Provenance) -> Card:
             "made": f"{provenance.created_at:%Y-%m-%d %H:%M} UTC",
         },
         scores={contender.name: contender.scores for contender in judgement.contenders},
+        slices=judgement.slices,
         folds={
             f"{fold.start:%Y-%m-%d}": {"trees": fold.model, "plain logistic": fold.logistic} for fold in judgement.folds
         },

@@ -32,6 +32,7 @@ from training.revenue.churn import ChurnModel, ChurnOptions, fit_churn, score_in
 from training.revenue.churn_cause import CauseFigures, fit_cause, judge_cause, voluntary_of
 from training.revenue.churn_files import largest_difference
 from training.revenue.person_periods import PersonPeriods, person_periods_of
+from training.slices import Slices, foretold_slices, label_tenure, label_texts
 
 HELD_OUT = 0.2  # share of the landmarks, newest first
 TIME_FOLDS = 3
@@ -70,6 +71,7 @@ class Judgement:
         cut: the first held-out landmark; nothing from then on was fitted on.
         fitted: rows fitted on; `table` are the same rows with their fields.
         outcome: (n,) of the held-out rows.
+        slices: parts of those rows, the new version beside the logistic baseline.
         contenders: the new version first, then the champion if there is one, then the logistic baseline.
         cause: how well causes of leaving were foretold on held-out rows; None when the version says none.
         against_champion: None without a champion.
@@ -83,6 +85,7 @@ class Judgement:
     fitted: PersonPeriods = field(repr=False)
     table: pd.DataFrame = field(repr=False)
     outcome: NDArray[np.float64] = field(repr=False)
+    slices: Slices = field(repr=False)
     contenders: tuple[Contender, ...]
     cause: CauseFigures | None
     against_champion: Comparison | None
@@ -162,12 +165,21 @@ def judge_churn(
         fitted=fitted,
         table=table[~later],
         outcome=outcome,
+        slices=foretold_slices(_labels(table[held]), outcome, answers, ("plain logistic", logistic)),
         contenders=contenders,
         cause=told,
         against_champion=against,
         folds=folds,
         gates=gates,
     )
+
+
+def _labels(table: pd.DataFrame) -> dict[str, NDArray[np.str_]]:
+    """Plan, role and tenure of each row, those of them that the table has."""
+    labels = {name: label_texts(table[name]) for name in ("plan", "role") if name in table}
+    if "tenure_days" in table:
+        labels["tenure"] = label_tenure(table["tenure_days"].to_numpy(dtype=np.float64, na_value=np.nan))
+    return labels
 
 
 def _time_folds(

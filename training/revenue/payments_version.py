@@ -27,6 +27,7 @@ from training.gates import Gate, is_calibrated
 from training.recipe import Fitted, Recipe, Say
 from training.revenue import payments as fit_code
 from training.revenue.payments import Attempts, chances, fit_payments
+from training.slices import Slices, foretold_slices, label_texts
 
 JUDGED_SHARE = 0.2  # of the attempts, the newest
 FAILURES_LEAST = 50  # failed attempts on either side of the cut
@@ -117,21 +118,18 @@ def is_not_worse_than_rates(saved: Comparison) -> Gate:
     )
 
 
-def slices_of(late: Attempts, found: Foretold) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
-    """Later attempts by what they were: how many, how many succeeded, what was foretold, log loss of both."""
-    outcome = late.succeeded.astype(np.float64)
-    by: dict[str, Callable[[Payment, str], str]] = {
-        "stage": lambda payment, _route: "unknown" if payment.stage is None else payment.stage.value,
+def slices_of(late: Attempts, found: Foretold) -> Slices:
+    """Later attempts by what they were."""
+    by: dict[str, Callable[[Payment, str], str | None]] = {
+        "stage": lambda payment, _route: None if payment.stage is None else payment.stage.value,
         "route": lambda _payment, route: route,
-        "card brand": lambda payment, _route: payment.card_brand or "unknown",
-        "country": lambda payment, _route: payment.country or "unknown",
+        "card brand": lambda payment, _route: payment.card_brand,
+        "country": lambda payment, _route: payment.country,
         "last decline": lambda payment, _route: payment.last_decline_code or "none",
     }
-    slices: dict[str, dict[str, dict[str, float]]] = {}
-    for what, name in by.items():
-        label = np.array([name(payment, route) for payment, route in zip(late.payments, late.route, strict=True)])
-        slices[what] = {str(level): _figures(outcome, found, label == level) for level in np.unique(label)}
-    return slices
+    pairs = list(zip(late.payments, late.route, strict=True))
+    labels = {what: label_texts(name(payment, route) for payment, route in pairs) for what, name in by.items()}
+    return foretold_slices(labels, late.succeeded.astype(np.float64), found.chance, ("rates", found.rate))
 
 
 def golden_cases(
@@ -253,17 +251,6 @@ def _cells(attempts: Attempts) -> list[str]:
         f"{payment.stage}|{route}|{payment.last_decline_code}"
         for payment, route in zip(attempts.payments, attempts.route, strict=True)
     ]
-
-
-def _figures(outcome: NDArray[np.float64], found: Foretold, rows: NDArray[np.bool_]) -> dict[str, float]:
-    model, rates = (score_probabilities(outcome[rows], each[rows]) for each in (found.chance, found.rate))
-    return {
-        "rows": float(rows.sum()),
-        "succeeded": float(outcome[rows].mean()),
-        "foretold": float(found.chance[rows].mean()),
-        "log_loss": model.log_loss,
-        "log_loss of rates": rates.log_loss,
-    }
 
 
 def _named(scores: Scores) -> dict[str, float]:

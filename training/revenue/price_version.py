@@ -5,8 +5,9 @@ Not here: the fit itself (price.py); the rows (training/features/price.py); what
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from methods.revenue import price as price_method
 from methods.revenue.price import Exposure, PriceQuestion, answer_price
@@ -25,6 +27,7 @@ from training.features.price import retention_rows, sales_rows
 from training.gates import Gate
 from training.recipe import Fitted, Recipe, Say
 from training.revenue.price import DemandModel, DemandRows, fit_demand, fit_price
+from training.slices import ROWS, Slices, slices_by
 
 JUDGED_SHARE = 0.2  # of the exposures, the newest
 EVENTS_LEAST = 50  # conversions on either side of the cut
@@ -49,6 +52,7 @@ class Foretold:
     standard_error: float  # of the difference, over segments and weeks
     visitors: int
     buyers: int
+    slices: Slices = field(default_factory=dict)  # of the same visitors, their count as `rows`
 
 
 def foretell(model: DemandModel, early: DemandRows, late: DemandRows) -> Foretold:
@@ -79,13 +83,29 @@ def foretell(model: DemandModel, early: DemandRows, late: DemandRows) -> Foretol
     visitors = float(late.trials.sum())
     saved = by_rate - by_price
     spread = float(np.sqrt(((saved - saved.sum() / visitors * late.trials) ** 2).sum()) / visitors)
+
+    sums_of = {
+        ROWS: late.trials,
+        "observed": late.buyers,
+        "foretold": late.trials * chance,
+        "log_loss": by_price,
+        "log_loss of rates": by_rate,
+    }
+    labels = {"segment": late.group.astype(np.str_), "price": np.array([f"{price:g}" for price in late.price])}
     return Foretold(
+        slices=slices_by(labels, partial(_a_visitor, sums_of)),
         model=float(by_price.sum() / visitors),
         baseline=float(by_rate.sum() / visitors),
         standard_error=spread,
         visitors=int(visitors),
         buyers=int(late.buyers.sum()),
     )
+
+
+def _a_visitor(sums_of: Mapping[str, NDArray[np.float64]], rows: NDArray[np.bool_]) -> Mapping[str, float]:
+    """Sums of the chosen rows for each visitor in them, beside the count of visitors."""
+    visitors = float(sums_of[ROWS][rows].sum())
+    return {name: visitors if name == ROWS else float(part[rows].sum()) / visitors for name, part in sums_of.items()}
 
 
 def is_not_worse_than_rates(found: Foretold) -> Gate:
@@ -189,6 +209,7 @@ def fit_version(mart: Mart, rng: np.random.Generator, say: Say) -> Fitted:
         parameters=parameters.to_json(),
         golden=golden_cases(parameters, rng),
         figures={"version": {"log_loss": found.model}, "rate of the segment": {"log_loss": found.baseline}},
+        slices=found.slices,
         gates=[has_enough_buyers(int(early.buyers.sum()), found.buyers), is_not_worse_than_rates(found)],
         observations=parameters.observations,
         data_time=cut,

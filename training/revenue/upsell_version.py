@@ -9,6 +9,7 @@ Not here: the fit itself (upsell.py); the rows (training/features/offers.py); wh
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,11 @@ from training.recipe import Fitted, Recipe, Say
 from training.revenue import offer_logistic
 from training.revenue import upsell as fit_code
 from training.revenue.upsell import OfferJudgement, OfferRows, UpsellModel, UpsellOptions, fit_upsell
+from training.slices import UNKNOWN, Slices, label_tenure, slices_by
 
 GOLDEN = 24
 GOLDEN_AS_OF = datetime(2026, 1, 1, tzinfo=UTC)
 UNKNOWN_OFFER = "golden-unknown"
-TENURE_EDGES = (90, 365)  # days: new, within the first year, later
 LONGEST = {"seats": 20, "tenure_days": 900, "price": 50_000}  # of golden customers; others end at LONGEST_OTHER
 LONGEST_OTHER = 200
 PERSONALISATIONS = {
@@ -97,15 +98,13 @@ def is_not_worse_than_rates(saved: Mapping[str, Comparison]) -> Gate:
     )
 
 
-def slices_of(asked: Asked, schema: FeatureSchema) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
+def slices_of(asked: Asked, schema: FeatureSchema) -> Slices:
     """Occasions of each fitted offer by plan, role and tenure: accepted when shown and when held back, and foretold."""
-    slices: dict[str, dict[str, dict[str, float]]] = {}
-    for offer, rows in asked.rows.items():
-        for what, label in _labels(rows.matrix, schema).items():
-            slices[f"{what}, {offer}"] = {
-                str(level): _figures(rows, asked.judged[offer], label == level) for level in np.unique(label)
-            }
-    return slices
+    return {
+        f"{what}, {offer}": parts
+        for offer, rows in asked.rows.items()
+        for what, parts in slices_by(_labels(rows.matrix, schema), partial(_figures, rows, asked.judged[offer])).items()
+    }
 
 
 def golden_cases(
@@ -214,12 +213,8 @@ def _labels(matrix: NDArray[np.float32], schema: FeatureSchema) -> dict[str, NDA
         places = [i for i, column in enumerate(columns) if column.startswith(f"{name}=")]
         levels = np.array([columns[i].partition("=")[2] for i in places])
         hot = np.nan_to_num(matrix[:, places])
-        labels[name] = np.where(hot.any(axis=1), levels[hot.argmax(axis=1)], "unknown")
-    tenure = matrix[:, columns.index("tenure_days")]
-    first, second = TENURE_EDGES
-    words = np.array([f"below {first} days", f"{first} to {second} days", f"{second} days and more"])
-    labels["tenure"] = np.where(np.isnan(tenure), "unknown", words[np.digitize(np.nan_to_num(tenure), TENURE_EDGES)])
-    return labels
+        labels[name] = np.where(hot.any(axis=1), levels[hot.argmax(axis=1)], UNKNOWN)
+    return {**labels, "tenure": label_tenure(matrix[:, columns.index("tenure_days")])}
 
 
 def _figures(rows: OfferRows, found: OfferJudgement, chosen: NDArray[np.bool_]) -> dict[str, float]:
@@ -227,7 +222,7 @@ def _figures(rows: OfferRows, found: OfferJudgement, chosen: NDArray[np.bool_]) 
     for name, shown in (("shown", 1.0), ("held back", 0.0)):
         accepted = rows.accepted[chosen & (rows.shown == shown)]
         shares[f"accepted, {name}"] = float(accepted.mean()) if accepted.size else float("nan")
-    return {"rows": float(chosen.sum()), **shares, "uplift foretold": float(found.uplift[chosen].mean())}
+    return {**shares, "uplift foretold": float(found.uplift[chosen].mean())}
 
 
 def _drawn(feature: Feature, rng: np.random.Generator) -> int | str:

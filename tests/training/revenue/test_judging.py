@@ -39,6 +39,20 @@ def test_the_newest_fifth_of_the_landmarks_judges(table: pd.DataFrame, judgement
     assert len(judgement.outcome) == len(later)
 
 
+def test_slices_part_the_held_out_rows_by_the_fields_that_there_are(judgement: Judgement) -> None:
+    assert set(judgement.slices) == {"plan", "tenure"}
+    new = judgement.contenders[0]
+    for parts in judgement.slices.values():
+        rows = np.array([part["rows"] for part in parts.values()])
+        assert rows.sum() == len(judgement.outcome)
+        for name, whole in (
+            ("observed", judgement.outcome.mean()),
+            ("foretold", new.probability.mean()),
+            ("log_loss", new.scores.log_loss),
+        ):
+            assert rows @ [part[name] for part in parts.values()] / rows.sum() == pytest.approx(whole)
+
+
 def test_nothing_that_is_judged_on_was_fitted_on(table: pd.DataFrame, judgement: Judgement) -> None:
     future = table["as_of_time"] >= judgement.cut
     spoilt = table.assign(

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from google.protobuf.json_format import MessageToDict, ParseDict
 
 from methods.revenue.price_parameters import PRIOR
@@ -55,6 +56,27 @@ def test_knowing_the_price_helps_where_buyers_mind_it() -> None:
 
     assert found.model < found.baseline - 1.6449 * found.standard_error
     assert is_not_worse_than_rates(found).passed
+
+
+def test_slices_count_visitors_and_what_they_did() -> None:
+    rng = np.random.default_rng(1)
+    early, late = _rows(rng, -1.5), _rows(rng, -1.5)
+    assert late.buyers is not None
+
+    found = foretell(fit_demand(early), early, late)
+
+    assert {what: list(parts) for what, parts in found.slices.items()} == {
+        "segment": ["a", "b", "c"],
+        "price": ["20", "30", "45"],
+    }
+    for parts in found.slices.values():
+        assert sum(part["rows"] for part in parts.values()) == found.visitors
+        for name, whole in (("log_loss", found.model), ("log_loss of rates", found.baseline)):
+            mean = sum(part["rows"] * part[name] for part in parts.values()) / found.visitors
+            assert mean == pytest.approx(whole)
+    cheap = found.slices["price"]["20"]
+    assert cheap["observed"] == late.buyers[late.price == 20.0].sum() / cheap["rows"]
+    assert cheap["foretold"] == pytest.approx(cheap["observed"], abs=0.02)  # 9,600 visitors: an error of 0.004
 
 
 def test_a_model_that_misleads_is_refused() -> None:

@@ -106,7 +106,7 @@ def test_slices_count_every_occasion_and_what_was_accepted(rows: dict[str, Offer
     assert set(slices) == {f"{what}, {offer}" for what in ("plan", "role", "tenure") for offer in OFFERS}
     assert set(slices["role, SEAT_PACK"]) == {"NURSE", "PHYSICIAN", "unknown"}
     assert set(slices["tenure, SEAT_PACK"]) == {
-        *("below 90 days", "90 to 365 days", "365 days and more"),
+        *("below 90 days", "90 to 364 days", "365 days and more"),
         "unknown",
     }
     for offer in OFFERS:
