@@ -14,17 +14,18 @@ import numpy as np
 import pandas as pd
 import xgboost as xgb
 from numpy.typing import NDArray
+from scipy.stats import beta
 
 from methods.revenue.churn_cause import CauseParameters, Steps, place_cause, voluntary_share
 from methods.statistics.bands import Band
-from methods.statistics.bootstrap import LEVEL, draw_weights
+from methods.statistics.bootstrap import LEVEL
 from methods.statistics.scores import auc, log_loss
-from training.bands import DRAWS, chance_of, fit_platt, shift_of
+from training.bands import chance_of, fit_platt, shift_of
 from training.boosting import BoostingOptions, fit_boosted
 from training.revenue.person_periods import PersonPeriods
 
 LEAST = 30  # leavings of either cause; fewer hold neither a calibration nor an interval
-RANGE = 15  # leavings of the rarer cause behind one entry of the interval's table
+RANGE, RANGES = 20, 10  # leavings behind one entry of the interval's table, and its entries at most
 STUMPS = BoostingOptions(depths=(1,), learning_rate=0.1)
 
 Floats = NDArray[np.float64]
@@ -56,7 +57,7 @@ def fit_cause(
         frame: the training rows.
         voluntary: (n,) 1, 0 or NaN (`voluntary_of`).
         columns: names of the matrix columns.
-        rng: chance for folds, stumps and draws.
+        rng: chance for folds and stumps.
     """
     rows = (frame.left == 1) & ~np.isnan(voluntary)
     matrix, outcome, subject = frame.matrix[rows], voluntary[rows], frame.subject[rows]
@@ -68,11 +69,11 @@ def fit_cause(
     logit = slope * stumps.held_out + offset
     alike = np.full(len(outcome), outcome.mean())
     if slope <= 0 or log_loss(outcome, chance_of(logit)) >= log_loss(outcome, alike):
-        return _overall(outcome, subject, rng)
+        return _overall(outcome)
     return CauseParameters(
         offset=offset,
         steps=steps_of(stumps.booster, columns, slope),
-        band=_band(logit, outcome, subject, rng),
+        band=_band(logit, outcome),
     )
 
 
@@ -101,43 +102,32 @@ def judge_cause(
     )
 
 
-def _band(logit: Floats, outcome: Floats, subject: NDArray[np.int64], rng: np.random.Generator) -> Band:
-    """Shifts to the ends in ranges of the log-odds, from draws of subjects.
+def _band(logit: Floats, outcome: Floats) -> Band:
+    """Shifts to the ends in ranges of the log-odds: what the leavings there leave open.
 
-    Each range holds about RANGE leavings of the rarer cause, and one more that fell as expected: a range in which all
-    fell alike would else be sure of itself. Where what is left of miscalibration pulls to one side, the other side
-    still gets what chance alone would give.
+    In each range the share of decisions has its Jeffreys interval; an end is the shift under which that share is
+    expected. It holds what is left of miscalibration, and a range in which all left alike is not sure of itself. A
+    leaving is one row and few subjects leave twice, so rows count as independent.
+    Source: Brown, Cai and DasGupta 2001, Stat Sci 16:101 (Jeffreys interval).
     """
-    rarer = logit[outcome == float(outcome.mean() < 0.5)]
-    ends = np.quantile(rarer, np.linspace(0, 1, max(1, len(rarer) // RANGE) + 1)[1:-1])
-    place = np.searchsorted(np.unique(ends), logit, side="right")
-    parts = [np.flatnonzero(place == each) for each in np.unique(place)]
-    knots = np.array([logit[part].mean() for part in parts])
-    shifts = np.empty((DRAWS, len(parts)))
-    for row, weight in enumerate(draw_weights(subject, DRAWS, rng)):
-        for column, (part, knot) in enumerate(zip(parts, knots, strict=True)):
-            told = np.append(outcome[part], chance_of(knot))
-            shifts[row, column] = shift_of(np.append(logit[part], knot), told, np.append(weight[part], 1.0))
-    lowers, middles, uppers = np.quantile(shifts, [(1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2], axis=0)
-    return Band(
-        logits=tuple(knots.tolist()),
-        lowers=tuple(np.minimum(np.minimum(lowers, lowers - middles), 0.0).tolist()),
-        uppers=tuple(np.maximum(np.maximum(uppers, uppers - middles), 0.0).tolist()),
-    )
+    ranges = int(np.clip(len(logit) // RANGE, 1, RANGES))
+    edges = np.unique(np.quantile(logit, np.linspace(0, 1, ranges + 1)[1:-1]))
+    place = np.searchsorted(edges, logit, side="right")
+    knots, lowers, uppers = [], [], []
+    for part in (np.flatnonzero(place == each) for each in np.unique(place)):
+        decided, rows = float(outcome[part].sum()), len(part)
+        ends = beta.ppf([(1 - LEVEL) / 2, (1 + LEVEL) / 2], decided + 0.5, rows - decided + 0.5)
+        low, high = (shift_of(logit[part], np.full(rows, end), np.ones(rows)) for end in ends)
+        knots.append(float(logit[part].mean()))
+        lowers.append(min(low, 0.0))
+        uppers.append(max(high, 0.0))
+    return Band(logits=tuple(knots), lowers=tuple(lowers), uppers=tuple(uppers))
 
 
-def _overall(outcome: Floats, subject: NDArray[np.int64], rng: np.random.Generator) -> CauseParameters:
+def _overall(outcome: Floats) -> CauseParameters:
     """One share for all, where no column tells causes apart."""
-    draws = draw_weights(subject, DRAWS, rng)
-    shares = np.array([(weight @ outcome + 0.5) / (weight.sum() + 1.0) for weight in draws])
-    middle = _logit(outcome.mean())
-    low, high = (_logit(end) - middle for end in np.quantile(shares, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
-    band = Band(logits=(middle,), lowers=(min(low, 0.0),), uppers=(max(high, 0.0),))
-    return CauseParameters(offset=middle, steps=(), band=band)
-
-
-def _logit(share: float) -> float:
-    return float(np.log(share / (1 - share)))
+    middle = float(np.log(outcome.mean() / (1 - outcome.mean())))
+    return CauseParameters(offset=middle, steps=(), band=_band(np.full(len(outcome), middle), outcome))
 
 
 def steps_of(booster: xgb.Booster, columns: tuple[str, ...], slope: float) -> tuple[Steps, ...]:

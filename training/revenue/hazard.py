@@ -21,6 +21,8 @@ CURVE_EVENTS = 50  # least events (and non-events) between two knots of the cali
 CURVE_GAIN = 2.0  # nats that the curve must save on all held-out rows together; less is no evidence
 TABLE_EVENTS = 40  # least events behind one entry of the interval's table: its own error is then below 16 %
 TABLE_ENTRIES = 12
+LOW_SHARES = (0.1, 0.2, 0.3)  # of the rows, lowest scores first: where few leave, a range by leavers alone is too wide
+LOW_EVENTS = 15  # least events behind a range that is split off by rows
 TABLE_PERIODS = 7  # the default horizons end in the 7th period; later ones add rows but hardly any knowledge
 SLOPE_SD, SLOPE_STEP_SD = 0.5, 0.1  # prior: the first slope is 1 +- 0.5 and changes by 0.1 from period to period
 OFFSET_STEP_SD = 0.3  # prior: the log-odds of leaving change by 0.3 from period to period
@@ -236,7 +238,9 @@ def _with_intervals(
 
     In each draw of subjects and each range of scores, the factor is the one under which the events expected equal
     those seen. Its quantiles hold chance and what is left of miscalibration; where that pulls to one side, the other
-    side still gets what chance alone would give around the calibrated value.
+    side gets what chance would give around half of it. On the simulated platform, whose truth was drawn from 40,000
+    users, 90 % intervals of 24 fits on 2,500 users held the mean of a predicted tenth in 88, 93, 94 and 93 % at 28, 84,
+    168 and 364 days; all of it on the other side, 93 to 95 %; nothing, 78 to 94 %.
     """
     periods = min(TABLE_PERIODS, len(plain.slopes))
     bins = _table_bins(score, frame, periods)
@@ -254,7 +258,8 @@ def _with_intervals(
     )  # (draws, width)
     lower, middle, upper = np.quantile(factors, [(1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2], axis=0)
     chance = np.maximum(middle, 1e-3)  # TABLE_EVENTS keep it near 1; a guard against a table of no events
-    lower, upper = np.minimum(lower, lower / chance), np.maximum(upper, upper / chance)
+    half = np.sqrt(chance)
+    lower, upper = np.minimum(lower, lower / half), np.maximum(upper, upper / half)
     rows = np.bincount(bins, weights=score) / np.bincount(bins)
     return ChurnParameters(
         period_days=plain.period_days,
@@ -270,12 +275,21 @@ def _with_intervals(
 
 
 def _table_bins(score: NDArray[np.float64], frame: PersonPeriods, periods: int) -> NDArray[np.int64]:
-    """(n,) -> (n,) range of scores, each with about as many subjects that left; at most TABLE_ENTRIES ranges."""
+    """(n,) -> (n,) range of scores, each with about as many subjects that left; at most TABLE_ENTRIES ranges.
+
+    The lowest is split by rows where enough left in each part: its scores lie far apart, and so do the errors there.
+    """
     gone = (frame.left > 0) & (frame.left <= periods)
     _, first = np.unique(frame.subject[gone], return_index=True)  # a subject's many landmarks are one departure
     entries = int(np.clip(len(first) // TABLE_EVENTS, 1, TABLE_ENTRIES))
-    edges = np.unique(np.quantile(score[gone], np.linspace(0, 1, entries + 1)[1:-1]))
-    return np.searchsorted(edges, score, side="right").astype(np.int64)
+    edges = np.quantile(score[gone], np.linspace(0, 1, entries + 1)[1:-1]).tolist()
+    top = min(edges, default=np.inf)
+    for low in np.quantile(score, LOW_SHARES).tolist():
+        under = max((edge for edge in edges if edge < low), default=-np.inf)
+        parts = (gone & (score > under) & (score <= low), gone & (score > low) & (score < top))
+        if low < top and all(len(np.unique(frame.subject[part])) >= LOW_EVENTS for part in parts):
+            edges.append(low)
+    return np.searchsorted(np.unique(edges), score, side="right").astype(np.int64)
 
 
 def _factors(cells: Cells, hazard: NDArray[np.float64], table: NDArray[np.int64], width: int) -> NDArray[np.float64]:

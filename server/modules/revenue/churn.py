@@ -177,12 +177,14 @@ def _stencil(seat: Seat, horizons: tuple[int, ...], read: int) -> Fill:
     sample.info.compute_time.seconds, sample.info.compute_time.nanos = SECONDS_HOLE, NANOS_HOLE
     if read == READ_FOREIGN_CURRENCY:
         sample.info.warnings.append(common_pb2.WARNING_OUT_OF_RANGE)
-    estimates = [(sample.churn.add(horizon_days=days).churn_probability, model.parameters.level) for days in horizons]
+    bootstrap, posterior = common_pb2.ESTIMATE_METHOD_BOOTSTRAP, common_pb2.ESTIMATE_METHOD_POSTERIOR
+    level = model.parameters.level
+    estimates = [(sample.churn.add(horizon_days=days).churn_probability, level, bootstrap) for days in horizons]
     if model.cause is not None:
-        estimates.append((sample.voluntary_share, model.cause.band.level))
-    for index, (estimate, level) in enumerate(estimates):
+        estimates.append((sample.voluntary_share, model.cause.band.level, posterior))
+    for index, (estimate, level_of, method) in enumerate(estimates):
         estimate.value, estimate.lower, estimate.upper = (double_hole(3 * index + hole) for hole in range(3))
-        estimate.level, estimate.method = level, common_pb2.ESTIMATE_METHOD_BOOTSTRAP
+        estimate.level, estimate.method = level_of, method
     fill = cut(sample, 3 * len(estimates))
     if len(seat.shapes) >= STENCILS_MAX:
         seat.shapes.clear()

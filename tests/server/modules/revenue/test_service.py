@@ -100,7 +100,7 @@ def test_a_version_that_knows_causes_says_what_share_is_a_decision(desk: Desk) -
     assert share.value == pytest.approx(1 / (1 + math.exp(-(0.25 - 0.125 - 0.25))))
     assert late.value == pytest.approx(1 / (1 + math.exp(-(0.25 - 3.0 - 0.25))))
     assert (late.lower, late.upper) == pytest.approx((1 / (1 + math.exp(3.5)), 1 / (1 + math.exp(2.75))))
-    assert (share.level, share.method) == (0.9, common_pb2.ESTIMATE_METHOD_BOOTSTRAP)
+    assert (share.level, share.method) == (0.9, common_pb2.ESTIMATE_METHOD_POSTERIOR)
     assert desk.predict(monthly).churn, "the chances stand beside it"
 
 
