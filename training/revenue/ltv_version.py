@@ -5,8 +5,9 @@ Not here: the fit itself (ltv.py); what becomes of the version (training/recipe.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from training.revenue import ltv as fit_code
 from training.revenue import ltv_churn
 from training.revenue.ltv import LtvOptions, SubscriptionSpells, fit_ltv, quantiles_of
 from training.revenue.ltv_churn import fit_own_course
+from training.slices import Slices, label_tenure, slices_by
 
 JUDGED_SHARE = 0.25  # of the time, the newest: payments in it are forecast
 ENDINGS_FITTED = 50  # as for churn: fewer do not hold a life table
@@ -83,6 +85,7 @@ class Foretold:
         saved: share of the squared error of "nobody left" that the version saves, in the same unit.
         standard_error: of that, over subscriptions.
         rows: subscriptions.
+        slices: parts of them, in payments of their own price.
     """
 
     total_error: float
@@ -92,6 +95,7 @@ class Foretold:
     saved: float
     standard_error: float
     rows: int
+    slices: Slices = field(default_factory=dict)
 
 
 def read_tables(mart: Mart) -> tuple[pd.DataFrame, pd.DataFrame, str | None]:
@@ -185,9 +189,9 @@ def foretell(running: Running, parameters: LtvParameters, months: int) -> Foreto
     paid = running.paid[judged]
     if not paid.sum():
         raise ValueError("nobody of those who subscribed at the cut paid after it: there is nothing to be judged on")
-    price = running.asked.price[judged]
-    free = price <= 0  # nothing to be forecast
-    error, other = ((money[judged] - paid)[~free] / price[~free] for money in (forecast, stay))
+    priced = judged & (running.asked.price > 0)  # for the free there is nothing to be forecast
+    told, stayed, came = (money[priced] / running.asked.price[priced] for money in (forecast, stay, running.paid))
+    error, other = told - came, stayed - came
     scale = float(np.mean(other**2))
     saved = (other**2 - error**2) / scale
     return Foretold(
@@ -198,6 +202,10 @@ def foretell(running: Running, parameters: LtvParameters, months: int) -> Foreto
         saved=float(saved.mean()),
         standard_error=float(saved.std() / np.sqrt(len(saved))),
         rows=len(error),
+        slices=slices_by(
+            {"plan": running.plan[priced], "tenure": label_tenure(running.tenure_days[priced])},
+            partial(_a_subscription, came, told, stayed),
+        ),
     )
 
 
@@ -314,6 +322,7 @@ def fit_version(mart: Mart, rng: np.random.Generator, say: Say) -> Fitted:
             "plan and tenure alone": {"total_error": by_plan.total_error, "rmse_payments": by_plan.rmse},
             "if nobody left": {"total_error": found.stay_total_error, "rmse_payments": found.stay_rmse},
         },
+        slices=found.slices,
         gates=[
             enough_endings(int(known.ended.sum())),
             nearer_than_if_nobody_left(found),
@@ -334,6 +343,15 @@ def fit_version(mart: Mart, rng: np.random.Generator, say: Say) -> Fitted:
         limits=LIMITS,
         currency=currency,
     )
+
+
+def _a_subscription(
+    came: NDArray[np.float64], told: NDArray[np.float64], stayed: NDArray[np.float64], rows: NDArray[np.bool_]
+) -> Mapping[str, float]:
+    """Payments that came and were foretold, and how far off the version was and "nobody left"."""
+    off, off_if_nobody_left = (float(np.sqrt(np.mean((each[rows] - came[rows]) ** 2))) for each in (told, stayed))
+    means = {"payments": float(came[rows].mean()), "foretold": float(told[rows].mean())}
+    return {**means, "rmse_payments": off, "rmse if nobody left": off_if_nobody_left}
 
 
 def _groups(running: Running, parameters: LtvParameters) -> Iterator[tuple[NDArray[np.int64], CohortHazard]]:

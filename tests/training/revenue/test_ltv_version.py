@@ -140,6 +140,18 @@ def test_a_version_of_the_platform_s_data_passes_and_its_parameters_are_read_bac
     assert abs(version["total_error"]) < 0.1
 
 
+@pytest.mark.parametrize("what", ["plan", "tenure"])
+def test_slices_are_parts_of_what_is_judged(fitted: Fitted, what: str) -> None:
+    parts = fitted.slices[what].values()
+    rows = np.array([part["rows"] for part in parts])
+
+    assert f"payments of {rows.sum():,.0f} subscriptions" in fitted.facts["judged on"]
+    for name, who in (("rmse_payments", "version"), ("rmse if nobody left", "if nobody left")):
+        squares = np.array([part[name] ** 2 for part in parts])
+        assert np.sqrt(rows @ squares / rows.sum()) == pytest.approx(fitted.figures[who]["rmse_payments"])
+    assert all(0 < part["foretold"] < 2 * part["payments"] for part in parts if part["rows"] > 50)
+
+
 def test_serving_repeats_every_golden_answer(fitted: Fitted) -> None:
     model = opened(parse_parameters(fitted.parameters), fitted.currency)
 
