@@ -124,7 +124,9 @@ def snapshot_command(
     module: Annotated[str, typer.Argument(help=f"One of {', '.join(SNAPSHOTS)}.", callback=_known_module)],
     mart: MartOption = DEFAULT_MART,
     registry: RegistryOption = None,
-    stale_after_hours: Annotated[float, typer.Option(min=0.1, help="Age from which answers are marked as stale.")] = 36,
+    stale_after_hours: Annotated[
+        float | None, typer.Option(min=0.1, help="Age from which answers are marked as stale; by default 36 hours.")
+    ] = None,
 ) -> None:
     """Publish everybody's features as of the mart's newest moment, for requests by id; a running server follows."""
     begun = time.monotonic()
@@ -138,7 +140,7 @@ def snapshot_command(
                 _registry(registry),
                 now=datetime.now(UTC),
                 progress=say,
-                stale_after_seconds=stale_after_hours * 3_600,
+                stale_after_seconds=None if stale_after_hours is None else stale_after_hours * 3_600,
             )
         except (ValueError, RegistryError) as cause:
             _stop(str(cause))

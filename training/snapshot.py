@@ -24,6 +24,7 @@ from training.features import churn, customers, learners, offers
 from training.register import Registration, RunRecord, Verdict, record_run, register_version
 from training.registry import Registry
 
+SIMULATED_STALE_AFTER: Final = 14 * 86_400.0
 Say = Callable[[str], None]
 
 
@@ -95,7 +96,7 @@ def publish_snapshot(
     *,
     now: datetime,
     progress: Say,
-    stale_after_seconds: float = STALE_AFTER_SECONDS,
+    stale_after_seconds: float | None = None,
 ) -> Published:
     """Compute, write, register, and give it `champion`.
 
@@ -105,9 +106,12 @@ def publish_snapshot(
         registry: where the version goes.
         now: when it is made, aware UTC.
         progress: is told each step.
-        stale_after_seconds: age from which answers are marked as stale.
+        stale_after_seconds: age from which answers are marked as stale; None: 36 hours, of a simulated platform,
+            which ends with the last full week, two weeks.
     Raises: ValueError: nobody is known.
     """
+    if stale_after_seconds is None:
+        stale_after_seconds = SIMULATED_STALE_AFTER if mart.source.startswith("simulator") else STALE_AFTER_SECONDS
     progress(f"computing features as of {mart.data_time:%Y-%m-%d %H:%M} UTC")
     tables, currency = TABLES[module](mart)
     counts = {table.name: len(_subjects(table)) for table in tables}

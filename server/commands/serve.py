@@ -40,7 +40,7 @@ def serve(environ: Mapping[str, str], say: Callable[[str], None]) -> int:
         def announce() -> bool:
             view = view_of_files(settings, note="", now=datetime.now(UTC))
             waited = time.monotonic() - began
-            if not view.live and waited < PATIENCE_SECONDS:
+            if not view.answering and waited < PATIENCE_SECONDS:
                 return False
             with contextlib.suppress(OSError):  # nobody reads them any more: that is no reason to stop serving
                 say(welcome(view, settings, seconds=waited))
@@ -54,9 +54,12 @@ def welcome(view: SystemView, settings: Settings, *, seconds: float) -> str:
     lines = [f"serving on {settings.listen}, {settings.workers} workers, after {seconds:.1f} s"]
     lines += [
         f"  {row.model} version {row.version}, {row.role}, {row.share:.0%} of the traffic, {row.digest[:12]}"
-        for row in view.live
+        for row in view.answering
     ]
-    if not view.live:
+    lines += [
+        f"  {row.model} version {row.version}, features of {row.subjects:,} subjects by id" for row in view.snapshots
+    ]
+    if not view.answering:
         lines.append("  no model is live yet; train one: python -m training fit churn")
     here = Path(sys.executable)
     python = here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here.name

@@ -75,6 +75,8 @@ def view_table(view: SystemView, *, now: datetime) -> Group:
     )
     parts += [Text(reason) for reason in dict.fromkeys((view.reason, view.registry.reason)) if reason]
     parts.append(_live_table(view, now))
+    if view.snapshots:
+        parts.append(_snapshot_table(view, now))
     if view.refused:
         parts.append(_refused_table(view, now))
     for hold in view.holds:
@@ -109,6 +111,15 @@ def _live_table(view: SystemView, now: datetime) -> Table:
         table.add_row(row.model, str(row.version), row.role, share, since, row.digest[:12])
     if not view.live:
         table.add_row("none", "", "", "", "", "")
+    return table
+
+
+def _snapshot_table(view: SystemView, now: datetime) -> Table:
+    table = Table("model", "version", "subjects", "as of", title="features by id", title_justify="left")
+    for row in view.snapshots:
+        is_stale = (now - row.data_time).total_seconds() >= row.stale_after_seconds
+        old = f"{row.data_time:%Y-%m-%d %H:%M} ({age(row.data_time, now)}{', stale' if is_stale else ''})"
+        table.add_row(row.model, str(row.version), f"{row.subjects:,}", Text(old, style="yellow" if is_stale else ""))
     return table
 
 

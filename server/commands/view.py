@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # the program that serves must not load protobuf just to star
 
     from paedsresus.ml.v1 import orchestration_pb2
 
+SNAPSHOT_PREFIX = "features."  # methods.snapshot's, which brings numpy: this program must not load it to start others
 _TAKEN_OUT = ("refused", "rolled_back", "suspended", "quarantined")
 
 
@@ -38,6 +39,17 @@ class Live:
     since: datetime | None
     share: float
     digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotRow:
+    """The features that a module's answers by id come from: of which moment, of how many subjects."""
+
+    model: str
+    version: int
+    data_time: datetime
+    subjects: int
+    stale_after_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +93,7 @@ class SystemView:
     reason: str
     generation: int
     live: tuple[Live, ...]
+    snapshots: tuple[SnapshotRow, ...]
     refused: tuple[Refused, ...]
     registry: Registry
     processes: tuple[Process, ...]
@@ -88,6 +101,11 @@ class SystemView:
     workers_ready: int | None = None  # as the server counts; None when only files were read
     workers_total: int | None = None
     control_reachable: bool | None = None
+
+    @property
+    def answering(self) -> tuple[Live, ...]:
+        """Live versions of models; a snapshot of features answers nothing by itself."""
+        return tuple(row for row in self.live if not row.model.startswith(SNAPSHOT_PREFIX))
 
 
 def view_of_files(settings: Settings, *, note: str, now: datetime) -> SystemView:
@@ -111,6 +129,7 @@ def view_of_files(settings: Settings, *, note: str, now: datetime) -> SystemView
         reason="; ".join([*problems, *_warnings(status)]),
         generation=desired.generation,
         live=tuple(row for model, route in sorted(desired.route.items()) for row in _live_rows(model, route)),
+        snapshots=tuple(_snapshot_rows(settings.state_dir, desired)),
         refused=tuple(_refused_rows(status)),
         registry=_registry(status),
         processes=processes_of(settings),
@@ -151,6 +170,7 @@ def view_of_answer(answer: orchestration_pb2.GetSystemStatusResponse, settings: 
         reason=answer.reason,
         generation=answer.generation,
         live=tuple(live[key] for key in sorted(live)),
+        snapshots=tuple(_snapshot_of(module.snapshot) for module in modules if module.HasField("snapshot")),
         refused=tuple(refused[key] for key in sorted(refused)),
         registry=Registry(
             state=_word(answer.registry, "state"),
@@ -207,6 +227,35 @@ def _live_rows(model: str, route: Route) -> Iterator[Live]:
             share=taken / SHARE_MAX_BP,
             digest=challenger.digest,
         )
+
+
+def _snapshot_rows(state_dir: Path, desired: Desired) -> Iterator[SnapshotRow]:
+    """Read from the cache what the routed snapshots say of themselves; one that cannot be read is left out."""
+    for model, route in sorted(desired.route.items()):
+        if route.champion is None or not model.startswith(SNAPSHOT_PREFIX):
+            continue
+        folder = state_dir / "cache" / route.champion.digest
+        try:
+            manifest, told = (json.loads((folder / name).read_bytes()) for name in ("manifest.json", "snapshot.json"))
+            yield SnapshotRow(
+                model=model,
+                version=route.champion.version,
+                data_time=parse_time(manifest["data_time"]),
+                subjects=int(told["subjects"]),
+                stale_after_seconds=float(told["stale_after_seconds"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+
+
+def _snapshot_of(status: orchestration_pb2.SnapshotStatus) -> SnapshotRow:
+    return SnapshotRow(
+        model=status.snapshot.model,
+        version=status.snapshot.version,
+        data_time=status.snapshot.data_time.ToDatetime(tzinfo=UTC),
+        subjects=status.subjects,
+        stale_after_seconds=status.stale_after.ToNanoseconds() / 1e9,
+    )
 
 
 def _read_control(path: Path, problems: list[str]) -> Mapping[str, object]:

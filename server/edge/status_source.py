@@ -13,7 +13,15 @@ from pathlib import Path
 
 from server.edge.internal import ControlLine
 from server.holds import HOLDS_NAME, Hold, read_holds
-from server.monitor.facts import CONTROL_NAME, live_facts, refused_facts, registry_fact, switch_facts, warning_facts
+from server.monitor.facts import (
+    CONTROL_NAME,
+    live_facts,
+    refused_facts,
+    registry_fact,
+    snapshot_facts,
+    switch_facts,
+    warning_facts,
+)
 from server.monitor.status import MODULES, StatusFacts
 from server.serving.contract import Method
 from server.serving.deployments import Live
@@ -51,6 +59,7 @@ class StatusSource:
             built=self._built,
             models=self._models,
             live=live_facts(routes),
+            snapshots=snapshot_facts(routes),
             switches=switch_facts(routes),
             refused=refused_facts(control),
             registry=registry_fact(control),

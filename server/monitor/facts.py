@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+from methods.snapshot import module_of
 from server.desired import SHARE_MAX_BP, DesiredError, Switch, parse_time
-from server.monitor.status import LiveFact, RefusedFact, RegistryFact, RegistryHealth, VersionRole
+from server.monitor.status import LiveFact, RefusedFact, RegistryFact, RegistryHealth, SnapshotFact, VersionRole
 from server.serving.deployments import LiveRoute, Routes
+from server.serving.subjects import Snapshot
 
 CONTROL_NAME = "control.json"
 TAKEN_OUT = frozenset({"refused", "rolled_back", "suspended", "quarantined"})
@@ -23,6 +25,23 @@ TAKEN_OUT = frozenset({"refused", "rolled_back", "suspended", "quarantined"})
 def live_facts(routes: Routes) -> tuple[LiveFact, ...]:
     """Versions that take part, by model; a champion has the share that no canary takes."""
     return tuple(fact for _, route in sorted(routes.by_model.items()) for fact in _live_facts(route))
+
+
+def snapshot_facts(routes: Routes) -> dict[str, SnapshotFact]:
+    """The live feature snapshot of each module that has one."""
+    found = {}
+    for model, route in routes.by_model.items():
+        module = module_of(model)
+        if module is not None and route.champion is not None:
+            snapshot: Snapshot = route.champion.asked
+            found[module] = SnapshotFact(
+                model=model,
+                version=route.champion.version,
+                data_time=snapshot.data_time,
+                stale_after=timedelta(seconds=snapshot.description.stale_after_seconds),
+                subjects=snapshot.description.subjects,
+            )
+    return found
 
 
 def switch_facts(routes: Routes) -> dict[str, Switch]:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from methods.snapshot import model_of
 from paedsresus.ml.v1 import common_pb2, orchestration_pb2
 from server.desired import SHARE_MAX_BP, Switch
 from server.holds import Hold, HoldKind, holds_in_force
@@ -74,6 +75,17 @@ class RegistryFact:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotFact:
+    """The feature snapshot that a module's answers by id come from; `subjects` that it knows."""
+
+    model: str
+    version: int
+    data_time: datetime
+    stale_after: timedelta
+    subjects: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionCount:
     """Decisions of the last 30 days; `automatic` of `total` needed no person."""
 
@@ -90,6 +102,7 @@ class StatusFacts:
         built: module -> RPC names of its service that this release answers, GetStatus among them.
         models: module -> models that its built methods ask.
         live: versions that take part.
+        snapshots: module -> its feature snapshot; a module without a live one is left out.
         switches: model -> its switch; a model that is left out is enabled.
         priors: models that have a documented prior, which answers while no version is live.
         refused: versions that an alias asks for and that do not answer.
@@ -107,6 +120,7 @@ class StatusFacts:
     built: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     models: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     live: tuple[LiveFact, ...] = ()
+    snapshots: Mapping[str, SnapshotFact] = field(default_factory=dict)
     switches: Mapping[str, Switch] = field(default_factory=dict)
     priors: frozenset[str] = frozenset()
     refused: tuple[RefusedFact, ...] = ()
@@ -133,8 +147,8 @@ def module_status(module: str, facts: StatusFacts) -> orchestration_pb2.ModuleSt
     """The status of one of MODULES; a module without a built method is NOT_BUILT, whatever else is wrong."""
     own, shared = _judge_module(module, facts), _judge_registry(facts)
     verdict = _worst([own, shared]) if _is_built(module, facts) else own
-    models = facts.models.get(module, ())
-    decisions = facts.decisions.get(module)
+    models = {*facts.models.get(module, ()), model_of(module)}
+    decisions, snapshot = facts.decisions.get(module), facts.snapshots.get(module)
     return orchestration_pb2.ModuleStatus(
         health=verdict.health,
         reason="; ".join(verdict.reasons),
@@ -143,6 +157,7 @@ def module_status(module: str, facts: StatusFacts) -> orchestration_pb2.ModuleSt
         refused_versions=[_refused_version(fact) for fact in facts.refused if fact.model in models],
         registry=_registry_status(facts),
         built_methods=sorted(facts.built.get(module, ())),
+        snapshot=None if snapshot is None else _snapshot_status(snapshot, facts.now),
     )
 
 
@@ -186,9 +201,10 @@ def _judge_module(module: str, facts: StatusFacts) -> _Verdict:
     refusals = [
         f"{fact.model} v{fact.version} is {fact.state.replace('_', ' ')}: {fact.reason}"
         for fact in facts.refused
-        if fact.model in models
+        if fact.model in models or fact.model == model_of(module)
     ]
     verdicts = [_judge_model(model, facts) for model in models]
+    verdicts.append(_judge_snapshot(facts.snapshots.get(module), facts.now))
     verdicts += [_Verdict(health=common_pb2.HEALTH_DEGRADED, reasons=(refusal,)) for refusal in refusals]
     return _worst(verdicts)
 
@@ -208,6 +224,15 @@ def _judge_model(model: str, facts: StatusFacts) -> _Verdict:
     if switch is Switch.FALLBACK_ONLY:
         why = "a person allows only its documented prior, and it has none"
     return _Verdict(health=common_pb2.HEALTH_UNHEALTHY, reasons=(f"{model} cannot answer: {why}",))
+
+
+def _judge_snapshot(snapshot: SnapshotFact | None, now: datetime) -> _Verdict:
+    """A module without a snapshot is well: its callers bring features."""
+    if snapshot is None or now - snapshot.data_time < snapshot.stale_after:
+        return _Verdict(health=common_pb2.HEALTH_HEALTHY)
+    moment = snapshot.data_time.astimezone(UTC)
+    reason = f"{snapshot.model} v{snapshot.version} is of {moment:%Y-%m-%d %H:%M} UTC: answers by id are stale"
+    return _Verdict(health=common_pb2.HEALTH_DEGRADED, reasons=(reason,))
 
 
 def _judge_registry(facts: StatusFacts) -> _Verdict:
@@ -294,6 +319,15 @@ def _refused_version(fact: RefusedFact) -> orchestration_pb2.RefusedVersion:
         reason=fact.reason,
         since_time=_timestamp(fact.since),
     )
+
+
+def _snapshot_status(fact: SnapshotFact, now: datetime) -> orchestration_pb2.SnapshotStatus:
+    status = orchestration_pb2.SnapshotStatus(subjects=fact.subjects)
+    status.snapshot.model, status.snapshot.version = fact.model, fact.version
+    status.snapshot.data_time.FromDatetime(fact.data_time)
+    status.snapshot.age.FromTimedelta(now - fact.data_time)
+    status.stale_after.FromTimedelta(fact.stale_after)
+    return status
 
 
 def _hold(hold: Hold) -> orchestration_pb2.Hold:

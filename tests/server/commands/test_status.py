@@ -12,7 +12,9 @@ import pytest
 from rich.console import Console
 
 from paedsresus.ml.v1 import common_pb2, orchestration_pb2
+from server.commands.serve import welcome
 from server.commands.status import status
+from server.commands.view import view_of_files
 from server.desired import (
     ChallengerRoute,
     ChampionRoute,
@@ -26,6 +28,8 @@ from server.holds import Hold, HoldKind, add_hold
 from server.preflight import locked
 from server.settings import Settings
 from server.slots import Role, Slots, slot_count
+from tests.fakes.artifacts import golden_requests
+from tests.fakes.snapshots import churn_table, publish_snapshot
 
 SINCE = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SEVEN, EIGHT = "7" * 64, "8" * 64
@@ -114,6 +118,34 @@ def test_a_person_reads_the_same_as_tables(nobody: Settings) -> None:
         "registry broken",
     ):
         assert words in text
+
+
+def test_a_snapshot_is_shown_with_its_subjects_and_its_age(nobody: Settings) -> None:
+    digest = publish_snapshot(nobody.state_dir, [churn_table({"a": golden_requests()[0].features})])
+    load = Load(model="features.revenue", version=3, digest=digest, folder=f"cache/{digest}")
+    route = {"features.revenue": Route(champion=ChampionRoute(version=3, digest=digest, since=SINCE))}
+    write_desired(nobody.state_dir / "desired.json", Desired(generation=1, load=(load,), route=route), written_at=SINCE)
+
+    told = json.loads(_run(nobody, as_json=True)[1])
+    text = _run(nobody, as_json=False)[1]
+
+    (row,) = told["snapshots"]
+    assert (row["model"], row["version"], row["subjects"]) == ("features.revenue", 3, 1)
+    assert row["data_time"] == "2026-01-01T00:00:00.000Z"
+    assert "features by id" in text
+    assert "stale" in text, "the fakes' moment lies long ago"
+
+
+def test_a_server_with_nothing_but_a_snapshot_says_that_no_model_is_live(nobody: Settings) -> None:
+    digest = publish_snapshot(nobody.state_dir, [churn_table({"a": golden_requests()[0].features})])
+    load = Load(model="features.revenue", version=3, digest=digest, folder=f"cache/{digest}")
+    route = {"features.revenue": Route(champion=ChampionRoute(version=3, digest=digest, since=SINCE))}
+    write_desired(nobody.state_dir / "desired.json", Desired(generation=1, load=(load,), route=route), written_at=SINCE)
+
+    words = welcome(view_of_files(nobody, note="", now=SINCE), nobody, seconds=1.0)
+
+    assert "no model is live yet" in words
+    assert "features.revenue version 3, features of 1 subjects by id" in words
 
 
 def test_processes_are_shown_while_a_server_holds_the_folder_and_not_after(nobody: Settings) -> None:

@@ -2,13 +2,23 @@
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from server.desired import Mode, Switch
-from server.monitor.facts import live_facts, refused_facts, registry_fact, switch_facts, warning_facts
+from server.monitor.facts import (
+    live_facts,
+    refused_facts,
+    registry_fact,
+    snapshot_facts,
+    switch_facts,
+    warning_facts,
+)
 from server.monitor.status import RegistryFact, RegistryHealth, VersionRole
-from server.serving.deployments import Deployment, Facts, LiveRoute, Routes
+from server.serving.deployments import Deployment, Facts, Live, LiveRoute, Routes
+from tests.fakes.artifacts import AS_OF, golden_requests
+from tests.fakes.snapshots import churn_table, load_snapshot, serve_snapshot
 
 SINCE = datetime(2026, 5, 1, tzinfo=UTC)
 
@@ -59,6 +69,17 @@ def test_a_route_without_a_version_is_no_live_version_and_keeps_its_switch() -> 
 
     assert live_facts(routes) == ()
     assert switch_facts(routes) == {"churn": Switch.OFF}
+
+
+def test_a_live_snapshot_is_a_fact_of_its_module(tmp_path: Path) -> None:
+    live = Live()
+    serve_snapshot(live, load_snapshot(tmp_path, 3, [churn_table({"a": golden_requests()[0].features})]))
+
+    (fact,) = snapshot_facts(live.routes).values()
+
+    assert snapshot_facts(live.routes).keys() == {"revenue"}
+    assert (fact.version, fact.subjects, fact.data_time) == (3, 1, AS_OF)
+    assert snapshot_facts(Routes(by_model={"churn": LiveRoute(model="churn", champion=deployment(7))})) == {}
 
 
 @pytest.mark.parametrize(

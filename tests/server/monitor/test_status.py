@@ -19,6 +19,7 @@ from server.monitor.status import (
     RefusedFact,
     RegistryFact,
     RegistryHealth,
+    SnapshotFact,
     StatusFacts,
     VersionRole,
     module_status,
@@ -66,6 +67,46 @@ def test_live_versions_say_role_share_digest_and_since() -> None:
     assert (champion.share, champion.digest) == (0.95, "7" * 64)
     assert champion.live_since_time.ToDatetime(tzinfo=UTC) == CHAMPION.since
     assert (canary.version.version, canary.version.role, canary.share) == (8, 2, 0.05)
+
+
+SNAPSHOT = SnapshotFact(
+    model="features.revenue",
+    version=3,
+    data_time=NOW - timedelta(hours=5),
+    stale_after=timedelta(hours=36),
+    subjects=1_000,
+)
+
+
+def test_a_snapshot_is_shown_with_its_age_and_a_fresh_one_changes_no_health() -> None:
+    status = module_status("revenue", replace(GOOD, snapshots={"revenue": SNAPSHOT}))
+
+    said = status.snapshot
+    assert (said.snapshot.model, said.snapshot.version, said.subjects) == ("features.revenue", 3, 1_000)
+    assert said.snapshot.age.ToTimedelta() == timedelta(hours=5)
+    assert said.stale_after.ToTimedelta() == timedelta(hours=36)
+    assert (health(status.health), status.reason) == ("HEALTHY", "")
+    assert not module_status("revenue", GOOD).HasField("snapshot")
+
+
+def test_a_stale_snapshot_is_worth_a_look() -> None:
+    old = replace(SNAPSHOT, data_time=NOW - timedelta(hours=36))
+
+    status = module_status("revenue", replace(GOOD, snapshots={"revenue": old}))
+
+    assert health(status.health) == "DEGRADED"
+    assert "features.revenue v3 is of 2026-04-30 00:00 UTC: answers by id are stale" in status.reason
+
+
+def test_a_refused_snapshot_is_shown_among_its_modules_versions() -> None:
+    refused = RefusedFact(model="features.revenue", version=4, state="refused", reason="a file changed", since=NOW)
+    live = replace(CHAMPION, model="features.revenue", version=3)
+
+    status = module_status("revenue", replace(GOOD, refused=(refused,), live=(CHAMPION, live)))
+
+    assert [row.model for row in status.refused_versions] == ["features.revenue"]
+    assert [row.version.model for row in status.live_versions] == ["churn", "features.revenue"]
+    assert (health(status.health), status.reason) == ("DEGRADED", "features.revenue v4 is refused: a file changed")
 
 
 def test_a_module_that_answers_only_for_its_status_is_not_built_whatever_else_is_wrong() -> None:
