@@ -11,7 +11,11 @@ from paedsresus.ml.method import make_request
 
 CHURN = PREDICT_CHURN.request.DESCRIPTOR
 GOOD = {
-    "features": {"plan": "SUBSCRIPTION_PLAN_MONTHLY", "tenure_days": 3, "price": {"currency_code": "EUR", "minor_units": 900}},
+    "features": {
+        "plan": "SUBSCRIPTION_PLAN_MONTHLY",
+        "tenure_days": 3,
+        "price": {"currency_code": "EUR", "minor_units": 900},
+    },
     "horizon_days": [28, 84],
 }
 
