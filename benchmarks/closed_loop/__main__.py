@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.closed_loop import path, price, schedule
+from benchmarks.closed_loop import path, payments, price, schedule, upsell
 from benchmarks.closed_loop.comparison import Difference, Policy, SeedResult, coverage_over_seeds, over_seeds
 from benchmarks.report import Anchor, Report, describe_environment, write_json
 
@@ -32,14 +32,18 @@ class Name(Enum):
     """What can be run alone."""
 
     PATH = "path"
+    PAYMENTS = "payments"
     PRICE = "price"
     SCHEDULE = "schedule"
+    UPSELL = "upsell"
 
 
 POLICIES: Final[Mapping[Name, Policy]] = {
     Name.PATH: path.POLICY,
-    Name.PRICE: price.POLICY,
     Name.SCHEDULE: schedule.POLICY,
+    Name.PRICE: price.POLICY,
+    Name.PAYMENTS: payments.POLICY,
+    Name.UPSELL: upsell.POLICY,
 }
 
 
