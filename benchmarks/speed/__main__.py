@@ -1,8 +1,8 @@
 """`python -m benchmarks.speed [--json FILE] [--quick]`: what a call costs here, beside a bare grpcio echo.
 
 Everything in one go, on loopback, in a temporary folder: one row and batches, one worker and two, promotions under
-load, start-up and memory. About eight minutes; `--quick` takes one and says less. It reports and never fails for a
-figure; it stops when an answer is wrong or a refused request was counted as answered.
+load, start-up and memory, every method. About eight minutes; `--quick` takes three and says less. It reports and never
+fails for a figure; it stops when an answer is wrong or a refused request was counted as answered.
 """
 
 import argparse
@@ -17,7 +17,9 @@ from rich.console import Console
 
 from benchmarks.report import Report, describe_environment, print_report, write_json
 from benchmarks.speed.batches import measure_batches
+from benchmarks.speed.beside_heavy import measure_beside_heavy
 from benchmarks.speed.goals import ANCHORS
+from benchmarks.speed.methods import LOW_SHARE, Methods, ask_until_answered, measure_methods
 from benchmarks.speed.one_row import measure_one_row
 from benchmarks.speed.pool import WORKERS, measure_pool
 from benchmarks.speed.promotion import measure_promotions
@@ -27,9 +29,12 @@ from benchmarks.speed.start import measure_server_start, measure_start
 from benchmarks.speed.subjects.artifact import describe_subject, write_artifacts
 from benchmarks.speed.subjects.echo import echo
 from benchmarks.speed.subjects.processes import usable_cores
-from benchmarks.speed.subjects.questions import single_questions
+from benchmarks.speed.subjects.questions import PREDICT, single_questions
 from benchmarks.speed.subjects.registry import ChurnRegistry
 from benchmarks.speed.subjects.server import ask_once, prepare_state, whole_server, worker
+from benchmarks.speed.subjects.trained import train
+from server.catalogue import built_methods
+from server.serving.contract import Lane
 
 _PACKAGES = ("grpcio", "protobuf", "onnxruntime", "protovalidate", "uvloop", "numpy", "mlflow", "xgboost-cpu")
 
@@ -76,8 +81,8 @@ def measure(stage: Stage) -> Report:
         mine = stack.enter_context(worker(stage.folder / "state", core=stage.server_core))
         answer = stage.folder / "answer"
         answer.write_bytes(ask_once(mine.port, next(single_questions(1))))
-        plain = stack.enter_context(echo(answer, same_settings=False, core=stage.server_core))
-        same = stack.enter_context(echo(answer, same_settings=True, core=stage.server_core))
+        plain = stack.enter_context(echo({PREDICT: answer}, same_settings=False, core=stage.server_core))
+        same = stack.enter_context(echo({PREDICT: answer}, same_settings=True, core=stage.server_core))
         one_row = measure_one_row(stage, mine, plain, same)
         batches = measure_batches(stage, mine, artifacts[0])
         rows += [*one_row.rows, *batches.rows]
@@ -92,13 +97,38 @@ def measure(stage: Stage) -> Report:
         promotions = measure_promotions(stage, server, registry, rate=one_row.capacity / 2)
         print_rows("The whole server", [*pool.rows, promotions.row], stage.console)
         metrics |= {**pool.metrics, **promotions.metrics}
+    every = measure_every_method(stage)
+    print_rows("Every method", every.rows, stage.console)
     return Report(
         benchmark="speed",
         data=describe_subject(artifacts[0]),
-        metrics=metrics,
-        anchors=ANCHORS,
+        metrics={**metrics, **every.metrics},
+        anchors={**ANCHORS, **every.anchors},
         environment=describe_environment(_PACKAGES) | {"load_average": f"{os.getloadavg()[0]:.1f}"},
     )
+
+
+def measure_every_method(stage: Stage) -> Methods:
+    """Train, serve and ask everything that this release answers from a model; then PredictChurn beside heavy work."""
+    stage.say(f"training every model on {stage.lengths.users:,} simulated users")
+    trained = train(stage.folder / "trained", users=stage.lengths.users)
+    methods = built_methods()
+    with ExitStack() as stack:
+        server = stack.enter_context(
+            whole_server(stage.folder / "every", trained.registry_uri, workers=1, core=stage.server_core)
+        )
+        answers = {}
+        for method in methods:
+            answers[method.path] = stage.folder / f"{method.name}.answer"
+            question = next(trained.questions(method, 1))
+            answers[method.path].write_bytes(ask_until_answered(server.port, method.path, question))
+        floor = stack.enter_context(echo(answers, same_settings=False, core=stage.server_core))
+        found = measure_methods(stage, methods, trained, server, floor)
+        heavy = [method for method in methods if method.lane is Lane.HEAVY]
+        (churn,) = (method for method in methods if method.path == PREDICT)
+        rate = found.metrics["predict_churn.calls_per_second"] * LOW_SHARE
+        beside = measure_beside_heavy(stage, churn, heavy, trained, server, rate=rate)
+    return replace(found, rows=(*found.rows, *beside.rows), metrics={**found.metrics, **beside.metrics})
 
 
 if __name__ == "__main__":

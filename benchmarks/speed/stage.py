@@ -28,6 +28,9 @@ class Lengths:
     promotions: int
     starts: int
     models: int
+    method_rounds: int
+    method_seconds: float
+    users: int  # of the simulated platform that every model is trained on
     questions: int = 1_500
     batch_questions: int = 64
 
@@ -41,6 +44,9 @@ FULL = Lengths(
     promotions=6,
     starts=3,
     models=20,
+    method_rounds=3,
+    method_seconds=0.7,
+    users=800,
 )
 QUICK = Lengths(
     capacity_rounds=3,
@@ -51,6 +57,9 @@ QUICK = Lengths(
     promotions=1,
     starts=1,
     models=20,
+    method_rounds=1,
+    method_seconds=0.4,
+    users=800,
     batch_questions=24,
 )
 

@@ -22,7 +22,10 @@ def test_a_server_that_checks_nothing_is_found_before_it_is_measured(tmp_path: P
     answer.write_bytes(b"")
     stage = stage_in(tmp_path)
 
-    with echo(answer, same_settings=True, core=None) as server, pytest.raises(WrongAnswerError, match="counted as OK"):
+    with (
+        echo({PREDICT: answer}, same_settings=True, core=None) as server,
+        pytest.raises(WrongAnswerError, match="counted as OK"),
+    ):
         check_refusal(stage, server)
 
 
@@ -31,7 +34,10 @@ def test_wrong_answers_with_status_ok_stop_the_measurement(tmp_path: Path) -> No
     answer.write_bytes(revenue_pb2.PredictChurnResponse().SerializeToString())
     stage = stage_in(tmp_path)
 
-    with echo(answer, same_settings=False, core=None) as server, pytest.raises(WrongAnswerError, match="churn by"):
+    with (
+        echo({PREDICT: answer}, same_settings=False, core=None) as server,
+        pytest.raises(WrongAnswerError, match="churn by"),
+    ):
         stage.load(
             server.port,
             path=PREDICT,
