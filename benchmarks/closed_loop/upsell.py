@@ -75,8 +75,8 @@ def why(alternative: str, figures: Mapping[str, float]) -> str:
     return (
         f"{figures['margin.policy']:.1f} of the {figures['margin.truth']:.1f} that the true effects allow, "
         f"{alternative.replace('_', ' ')} {figures.get(f'margin.{alternative}', 0.0):.1f}; exploring costs "
-        f"{exploring:.1f}; in {figures['nothing_to_personalise']:.0%} of the worlds there is nothing to personalise, and in the others "
-        "who is likely to buy is often also moved most, in points"
+        f"{exploring:.1f}; in {figures['nothing_to_personalise']:.0%} of the worlds there is nothing to personalise, "
+        "and in the others who is likely to buy is often also moved most, in points"
     )
 
 
