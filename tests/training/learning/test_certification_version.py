@@ -21,15 +21,9 @@ from training.data.mart import Mart
 from training.data.simulator.parameters import Parameters
 from training.data.sources import SimulatorSource
 from training.features.certification import exam_tables
-from training.learning.certification_version import (
-    Exams,
-    calibration_facts,
-    enough_exams,
-    exams_of,
-    fit_version,
-    split_at,
-    with_readiness,
-)
+from training.learning.certification_judging import calibration_facts, enough_exams
+from training.learning.certification_version import fit_version
+from training.learning.exams import Exams, exams_of, split_at, with_readiness
 from training.recipe import Fitted
 
 
