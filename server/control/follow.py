@@ -21,6 +21,7 @@ import structlog
 
 from methods.features import FeatureSchema
 from server.control.artifacts import Cache, Refusal, Wanted
+from server.control.crashes import CRASHES_NAME, read_crashes
 from server.control.registry import (
     CHALLENGER,
     CHAMPION,
@@ -76,8 +77,6 @@ STATUS_EVERY = timedelta(seconds=10)
 FETCH_RETRY = timedelta(seconds=5)
 WRITE_RETRY = timedelta(seconds=5)
 WRITES_WAIT = timedelta(seconds=1)  # after a change of the desired state: the cores belong to the workers that swap
-# Endings that say nothing about the version in hand: somebody outside ended the process.
-_UNBLAMED = frozenset({"SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -395,37 +394,16 @@ class Follower:
                     del self._refused[digest]
 
     def _take_crashes(self) -> None:
-        path = self._folder / "crashes.jsonl"
-        try:
-            status = path.stat()
-        except OSError:
+        noted = read_crashes(self._folder / CRASHES_NAME, self._store.read_state("crashes_read"))
+        if noted is None:
             return
-        noted = self._store.read_state("crashes_read")
-        inode, offset = (int(part) for part in noted.split(":")) if noted else (status.st_ino, status.st_size)
-        if inode != status.st_ino or offset > status.st_size:
-            inode, offset = status.st_ino, 0
-        if noted is not None and offset == status.st_size:
-            return
-        with path.open("rb") as file:
-            file.seek(offset)
-            lines = file.read()
-        whole = lines[: lines.rfind(b"\n") + 1]
-        for line in whole.splitlines():
-            self._take_crash(line)
-        self._store.write_state("crashes_read", f"{inode}:{offset + len(whole)}", self._clock())
-
-    def _take_crash(self, line: bytes) -> None:
-        try:
-            crash = json.loads(line)
-            prefix, ending = crash["digest_prefix"], str(crash["ending"])
-        except (ValueError, KeyError, TypeError, RecursionError):
-            _log().warning("crash_record_unreadable")
-            return
-        digest = next((load.digest for load in self._desired.load if load.digest[:16] == prefix), None)
-        if digest is None or ending in _UNBLAMED:
-            return
-        detail = {"slot": crash.get("slot"), "ending": ending, "at": crash.get("at")}
-        self._store.record_crash(digest, detail, self._clock())
+        if noted.unreadable:
+            _log().warning("crash_records_unreadable", lines=noted.unreadable)
+        for crash in noted.crashes:
+            digest = next((load.digest for load in self._desired.load if load.digest[:16] == crash.digest_prefix), None)
+            if digest is not None:
+                self._store.record_crash(digest, crash.detail, self._clock())
+        self._store.write_state("crashes_read", noted.mark, self._clock())
 
     def _take_holds(self) -> None:
         broken = ""
