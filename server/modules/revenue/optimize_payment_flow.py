@@ -9,7 +9,16 @@ from typing import Any
 
 from methods.revenue.payment_parameters import PaymentParameters, parse_parameters
 from methods.revenue.payment_success import UNKNOWN, DeclineKind, Payment, Stage, factors_of
-from methods.revenue.payments import Estimate, Limits, NoRetry, PaymentAnswer, Retry, Route, answer_payment
+from methods.revenue.payments import (
+    Estimate,
+    Limits,
+    NoRetry,
+    PaymentAnswer,
+    Retry,
+    Route,
+    answer_payment,
+    kind_of_decline,
+)
 from paedsresus.ml.v1 import common_pb2, revenue_pb2
 from server.errors import FieldViolation, InvalidField
 from server.serving.load import ModelKind
@@ -51,7 +60,7 @@ def solve(parameters: PaymentParameters, request: Any, moment: Moment) -> Any:
         limits = Limits(max_attempts=request.scheme_limits.max_attempts, window_days=days)
     chance = None if request.disable_exploration else moment.chance()
     answer = answer_payment(payment, routes, parameters, limits=limits, chance=chance)
-    response: Any = Response(ask_for_new_method=answer.ask_for_new_method, text=_text(answer))
+    response: Any = Response(ask_for_new_method=answer.ask_for_new_method, text=_text(answer, payment, parameters))
     for ranked in answer.routes:
         said = response.ordered_routes.add(route_id=ranked.route_id, propensity=ranked.propensity)
         _estimate(said.success_probability, ranked.success, answer.level)
@@ -167,7 +176,7 @@ def _explain(response: Any, payment: Payment, route: str, parameters: PaymentPar
         )
 
 
-def _text(answer: PaymentAnswer) -> str:
+def _text(answer: PaymentAnswer, payment: Payment, parameters: PaymentParameters) -> str:
     """Why, in a sentence or two."""
     first = answer.routes[0]
     text = f"Try route {first.route_id} first: it succeeds with about {first.success.value:.0%}."
@@ -175,7 +184,9 @@ def _text(answer: PaymentAnswer) -> str:
         text = "Do not try this card again: the decline was a hard one."
     elif isinstance(answer.retry, Retry):
         hours = answer.retry.hours_from_now
-        text += f" The next retry is due in {hours:.0f} hours on route {answer.retry.route_id}."
+        when = f"after {hours:.0f} hours on route {answer.retry.route_id}"
+        is_declined = kind_of_decline(payment, parameters) is not None
+        text += f" The next retry is due {when}." if is_declined else f" Should it be declined, try again {when}."
     else:
         text += f" No retry is planned: {answer.retry.value}."
     return text + (" Ask the payer for another way to pay." if answer.ask_for_new_method else "")

@@ -102,6 +102,13 @@ def test_a_soft_decline_is_retried_when_it_likes_and_not_before() -> None:
     assert response.retry.success_probability.level == 0.9
 
 
+def test_the_text_tells_a_retry_that_is_due_from_one_that_may_be_needed() -> None:
+    due, maybe = _answer(_declined("51", days_ago=1.0)), _answer(_request())
+
+    assert "The next retry is due after 24 hours on route A." in due.text
+    assert "Should it be declined, try again after" in maybe.text
+
+
 @pytest.mark.parametrize("code", ["43", "54", "R1"])
 def test_a_hard_decline_is_never_retried(code: str) -> None:
     request = _declined(code)
