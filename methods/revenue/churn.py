@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.revenue.churn_cause import CauseParameters, parse_cause
+from methods.revenue.churn_intervention import RetentionEffect, parse_effect
 
 DEFAULT_HORIZONS = (28, 90, 180)  # days; the contract's answer to an empty `horizon_days`
 SOFTPLUS_IS_LINEAR = 37.0  # log(1 + e^z) = z in float64 from here on: e^-37 < 2^-53
@@ -42,6 +43,7 @@ class ChurnParameters:
         interval_uppers: the same for the upper end, 1 or more.
         level: probability that the interval is meant to hold.
         cause: what tells a decision to leave from a failed payment; None when the version says nothing about it.
+        intervention: what the best offer changes about staying; None without enough randomised offers.
     """
 
     period_days: int
@@ -54,11 +56,13 @@ class ChurnParameters:
     interval_uppers: tuple[float, ...] = ()
     level: float = 0.9
     cause: CauseParameters | None = None
+    intervention: RetentionEffect | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The parameters as they stand in an artifact's parameters.json."""
         return {
             **({} if self.cause is None else {"cause": self.cause.to_json()}),
+            **({} if self.intervention is None else {"intervention": self.intervention.to_json()}),
             "period_days": self.period_days,
             "slopes": list(self.slopes),
             "offsets": list(self.offsets),
@@ -107,6 +111,7 @@ def parse_parameters(value: Any) -> ChurnParameters:
         interval_uppers=_numbers(interval, "uppers", optional=True),
         level=float(interval.get("level", 0.9)),
         cause=parse_cause(value["cause"]) if value.get("cause") is not None else None,
+        intervention=parse_effect(value["intervention"]) if value.get("intervention") is not None else None,
     )
     _check(parameters)
     return parameters

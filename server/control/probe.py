@@ -187,6 +187,9 @@ def _answer_churn(folder: Path, schema: FeatureSchema, golden: Golden, score: Sc
         told: dict[str, Any] = {}
         if cause is not None:
             told["voluntaryShare"] = voluntary_share(matrix[case].tolist(), cause)._asdict()
+        if (effect := parameters.intervention) is not None:
+            uplift = {"value": effect.value, "lower": effect.lower, "upper": effect.upper}
+            told["intervention"] = {"treat": effect.treat, "offerId": effect.offer_id, "uplift": uplift}
         horizons = tuple(request.horizon_days) or DEFAULT_HORIZONS
         curve = churn_by_horizon(margins[case : case + 1], parameters, horizons)
         told["churn"] = [

@@ -23,6 +23,7 @@ from methods.features import FeatureSchema, encode_columns, schema_of
 from methods.manifest import ARTIFACT_FORMAT, MANIFEST_NAME, Manifest, digest_of, manifest_bytes
 from methods.revenue.churn import DEFAULT_HORIZONS, ChurnParameters, churn_by_horizon
 from methods.revenue.churn_cause import CauseParameters, Steps, place_cause, voluntary_share
+from methods.revenue.churn_intervention import RetentionEffect
 from methods.statistics.bands import Band
 from paedsresus.ml.v1 import revenue_pb2
 
@@ -57,6 +58,7 @@ CAUSE = CauseParameters(
     ),
     band=Band(logits=(-1.0, 1.0), lowers=(-0.5, -0.25), uppers=(0.25, 0.5)),
 )
+EFFECT = RetentionEffect(offer_id="PRICE_BREAK", treat=True, value=0.04, lower=0.01, upper=0.07)
 REQUESTS = 24
 
 
@@ -169,13 +171,18 @@ def write_churn_artifact(
     graph: bytes | None = None,
     golden_shift: float = 0.0,
     cause: CauseParameters | None = None,
+    effect: RetentionEffect | None = None,
 ) -> str:
     """Write the whole folder and return its digest. `graph` replaces the linear one, for a version that misbehaves."""
     schema = churn_schema(fields)
     golden = golden_document(schema, bias=bias, shift=golden_shift, cause=cause)
+    if effect is not None:
+        uplift = {"value": effect.value, "lower": effect.lower, "upper": effect.upper}
+        for case in golden["cases"]:
+            case["answer"]["intervention"] = {"treat": effect.treat, "offerId": effect.offer_id, "uplift": uplift}
     contents = {
         "model.onnx": graph if graph is not None else linear_graph(schema, bias=bias),
-        "parameters.json": _json(replace(PARAMETERS, cause=cause).to_json()),
+        "parameters.json": _json(replace(PARAMETERS, cause=cause, intervention=effect).to_json()),
         "golden.json": _json(golden),
         "reference.json": _json({"n": REQUESTS, "features": {}, "scores": []}),
         "card.md": f"# churn\n\nA linear score with bias {bias}, for tests.\n".encode(),

@@ -94,6 +94,9 @@ def golden_cases(
         answer: dict[str, Any] = {"churn": churn}
         if cause is not None:
             answer["voluntaryShare"] = voluntary_share(row, cause)._asdict()
+        if (effect := parameters.intervention) is not None:
+            uplift = {"value": effect.value, "lower": effect.lower, "upper": effect.upper}
+            answer["intervention"] = {"treat": effect.treat, "offerId": effect.offer_id, "uplift": uplift}
         cases.append({"request": MessageToDict(request), "answer": answer})
     return {"tolerance": PARITY, "cases": cases}
 

@@ -6,7 +6,7 @@ temporary folder; the registry gets a finished artifact or nothing.
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from training.revenue.churn import ChurnOptions
 from training.revenue.churn_cause import LEAST
 from training.revenue.churn_files import churn_files
 from training.revenue.judging import Judgement, judge_churn
+from training.revenue.retention import LEAST_ARM, best_effect, read_occasions
 
 MODEL = "churn"
 SCHEMA = schema_of(revenue_pb2.PredictChurnFeatures.DESCRIPTOR)
@@ -40,6 +41,7 @@ LIMITS = (
     "A change of the market after the last landmark is unknown to values and intervals alike.",
     "The order of subscribers is fitted on the next 28 days; at later horizons the same order is used, weighed less.",
     "Contributions of features are log-odds before calibration, and no causes.",
+    "An offer's effect on staying is one for all subscribers to whom chance showed it, over 84 days.",
     "The voluntary share is of leaving within 28 days; a payment that fails later is not foreseen from today.",
     "Prices in another currency than the version's are missing to it.",
 )
@@ -99,6 +101,8 @@ def fit_and_register(
             champion=None if champion is None else (champion.name, champion.answer),
             progress=progress,
         )
+        progress("asking randomised offers what they changed")
+        judgement = _with_effect(judgement, mart, rng.spawn(1)[0])
         progress("writing the artifact")
         provenance = Provenance(
             data_version=mart.data_version,
@@ -149,6 +153,7 @@ def describe(judgement: Judgement, mart: Mart, provenance: Provenance) -> Card:
             if model.parameters.calibration_margins
             else "a straight line did as well",
             "causes of leaving": _causes(judgement),
+            "what keeps subscribers": _effect(judgement),
             "currency": provenance.currency or "no prices",
             "made": f"{provenance.created_at:%Y-%m-%d %H:%M} UTC",
         },
@@ -160,6 +165,27 @@ def describe(judgement: Judgement, mart: Mart, provenance: Provenance) -> Card:
         gates=judgement.gates,
         schema=model.schema,
         limits=LIMITS,
+    )
+
+
+def _with_effect(judgement: Judgement, mart: Mart, rng: np.random.Generator) -> Judgement:
+    """The judged model with what randomised offers before its cut changed about staying, where there were enough."""
+    effect = best_effect(read_occasions(mart, judgement.cut), rng)
+    model = judgement.model
+    return replace(judgement, model=replace(model, parameters=replace(model.parameters, intervention=effect)))
+
+
+def _effect(judgement: Judgement) -> str:
+    """The best offer's effect, in words."""
+    effect = judgement.model.parameters.intervention
+    if effect is None:
+        return (
+            f"fewer than {LEAST_ARM} randomised occasions of either kind for every offer: no intervention is answered"
+        )
+    return (
+        f"{effect.offer_id}: chance of staying 84 days {effect.value:+.3f} "
+        f"({effect.lower:+.3f} to {effect.upper:+.3f}) by randomised offers; "
+        f"{'above 0, sure enough to treat' if effect.treat else 'not surely above 0: nobody is to be treated for it'}"
     )
 
 

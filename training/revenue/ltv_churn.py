@@ -5,7 +5,7 @@ request may bring, into a whole curve. The chances of those who ran at the momen
 Not here: the fit (churn.py); what is made of the curve (methods/revenue/subscriptions.py).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
@@ -48,6 +48,4 @@ def fit_own_course(mart: Mart, now: datetime, rng: np.random.Generator) -> OwnCo
     rows = churn_snapshot(mart, as_of=now)
     matrix = encode_columns(SCHEMA, {name: column_values(rows[name]) for name in SCHEMA.names})
     chance = churn_by_horizon(model.margin(matrix), model.parameters, (CHURN_PERIOD_DAYS,)).value[:, 0]
-    return OwnCourse(
-        churn=replace(model.parameters, cause=None), chance=pd.Series(chance, index=rows["subject_id"].to_numpy())
-    )
+    return OwnCourse(churn=model.parameters, chance=pd.Series(chance, index=rows["subject_id"].to_numpy()))

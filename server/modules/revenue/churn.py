@@ -16,6 +16,7 @@ from google.protobuf.json_format import ParseDict, ParseError
 from methods.features import FeatureSchema, Kind, schema_of
 from methods.revenue.churn import DEFAULT_HORIZONS, ChurnParameters, churn_at, parse_parameters, survival_curve
 from methods.revenue.churn_cause import PlacedCause, place_cause, voluntary_share
+from methods.revenue.churn_intervention import RetentionEffect
 from paedsresus.ml.v1 import common_pb2, revenue_pb2
 from server.desired import Load
 from server.serving.answering import Question, Seat, VersionFailed
@@ -185,11 +186,20 @@ def _stencil(seat: Seat, horizons: tuple[int, ...], read: int) -> Fill:
     for index, (estimate, level_of, method) in enumerate(estimates):
         estimate.value, estimate.lower, estimate.upper = (double_hole(3 * index + hole) for hole in range(3))
         estimate.level, estimate.method = level_of, method
+    if model.parameters.intervention is not None:
+        _fill_intervention(sample.intervention, model.parameters.intervention)
     fill = cut(sample, 3 * len(estimates))
     if len(seat.shapes) >= STENCILS_MAX:
         seat.shapes.clear()
     seat.shapes[horizons, read] = fill
     return fill
+
+
+def _fill_intervention(said: Any, effect: RetentionEffect) -> None:
+    """The same for everybody: randomised offers told one effect, and not whom it is larger for."""
+    said.treat, said.offer_id = effect.treat, effect.offer_id
+    said.uplift.value, said.uplift.lower, said.uplift.upper = effect.value, effect.lower, effect.upper
+    said.uplift.level, said.uplift.method = effect.level, common_pb2.ESTIMATE_METHOD_BOOTSTRAP
 
 
 def _survival(margin: float, parameters: ChurnParameters) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,6 +20,7 @@ from server.control.artifacts import RefusalCode
 from server.control.probe import DRIFT_FACTOR, Limits, largest_difference, probe_folder
 from tests.fakes.artifacts import (
     CAUSE,
+    EFFECT,
     PARAMETERS,
     churn_schema,
     golden_document,
@@ -129,15 +131,16 @@ def test_a_good_version_passes(tmp_path: Path) -> None:
 
 
 def test_a_version_that_tells_causes_passes_with_their_golden_shares(tmp_path: Path) -> None:
-    write_churn_artifact(tmp_path, cause=CAUSE)
+    write_churn_artifact(tmp_path, cause=CAUSE, effect=EFFECT)
 
     assert probe_folder(tmp_path, Limits()) is None
 
 
-def test_a_voluntary_share_that_is_not_promised_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [{"cause": CAUSE}, {"intervention": EFFECT}], ids=lambda more: next(iter(more)))
+def test_what_is_served_and_not_promised_is_refused(tmp_path: Path, more: Any) -> None:
     schema = churn_schema()
     silent = {"golden.json": json.dumps(golden_document(schema)).encode()}
-    told = {"parameters.json": json.dumps(replace(PARAMETERS, cause=CAUSE).to_json()).encode()}
+    told = {"parameters.json": json.dumps(replace(PARAMETERS, **more).to_json()).encode()}
     write_artifact(tmp_path, {"model.onnx": linear_graph(schema), **silent, **told}, schema)
 
     refusal = probe_folder(tmp_path, Limits())

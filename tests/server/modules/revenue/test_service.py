@@ -23,6 +23,7 @@ from server.serving.split import assign_bucket
 from tests.fakes.artifacts import (
     AS_OF,
     CAUSE,
+    EFFECT,
     FIELDS,
     PARAMETERS,
     churn_schema,
@@ -102,6 +103,19 @@ def test_a_version_that_knows_causes_says_what_share_is_a_decision(desk: Desk) -
     assert (late.lower, late.upper) == pytest.approx((1 / (1 + math.exp(3.5)), 1 / (1 + math.exp(2.75))))
     assert (share.level, share.method) == (0.9, common_pb2.ESTIMATE_METHOD_POSTERIOR)
     assert desk.predict(monthly).churn, "the chances stand beside it"
+
+
+def test_a_version_that_knows_what_an_offer_changes_says_it_to_everybody(desk: Desk) -> None:
+    desk.serve(desk.load(7, cause=CAUSE, effect=EFFECT))
+
+    answers = [desk.predict(churn_request(tenure_days=days)) for days in (3, 700)]
+
+    for answer in answers:
+        said = answer.intervention
+        assert (said.treat, said.offer_id) == (True, "PRICE_BREAK")
+        assert (said.uplift.lower, said.uplift.value, said.uplift.upper) == (0.01, 0.04, 0.07)
+        assert (said.uplift.level, said.uplift.method) == (0.9, common_pb2.ESTIMATE_METHOD_BOOTSTRAP)
+        assert answer.HasField("voluntary_share")
 
 
 def test_a_version_that_knows_no_causes_says_nothing_of_them(desk: Desk) -> None:
