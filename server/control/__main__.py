@@ -251,9 +251,10 @@ async def run_control(settings: Settings, environ: Mapping[str, str]) -> int:
 
 
 def _probe(settings: Settings, folder: Path, tolerance_factor: float) -> Refusal | None:
-    limits = Limits(
-        memory_mb=settings.probe_memory_mb, seconds=settings.probe_seconds, tolerance_factor=tolerance_factor
-    )
+    # A snapshot is mapped, not loaded: its files count as addresses beside the memory that a trial may use.
+    mapped = sum(path.stat().st_size for path in folder.glob("*.npy"))
+    memory_mb = settings.probe_memory_mb + (mapped >> 20)
+    limits = Limits(memory_mb=memory_mb, seconds=settings.probe_seconds, tolerance_factor=tolerance_factor)
     return probe_folder(folder, limits)
 
 

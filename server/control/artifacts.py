@@ -39,7 +39,7 @@ REQUIRED_FILES = ("parameters.json", "golden.json")
 GRAPH_FILE = "model.onnx"  # needed too where requests offer fields; a version that reads them as a whole has none
 FILES_MAX = 80  # MLflow's own files included; the manifest allows 64
 FOLDER_BYTES_MAX = 1 << 30  # the largest model planned has 60 MB; a disk must not be filled by one version
-_TOO_LARGE = f"more than {FILES_MAX} files or {FOLDER_BYTES_MAX} bytes; a version must stay below both"
+SNAPSHOT_BYTES_MAX = 8 << 30  # a snapshot grows with the platform: 1 GB is 250,000 learners, or 5 million subscribers
 _CHUNK_BYTES = 1 << 20
 _TEXT_MAX = 1_000  # characters of a refusal: it becomes a tag, and may quote a name of any length
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -161,8 +161,8 @@ class Cache:
         try:
             try:
                 fetch(staging)
-            except FetchTooLargeError:
-                return _refuse(RefusalCode.TOO_LARGE, _TOO_LARGE)
+            except FetchTooLargeError as failure:
+                return _refuse(RefusalCode.TOO_LARGE, str(failure))
             if refusal := verify_folder(staging, wanted) or probe(staging):
                 return refusal
             _seal(staging)
@@ -185,7 +185,21 @@ class Cache:
         return gone
 
 
-def copy_folder(source: Path, target: Path) -> None:
+def bytes_max(model: str) -> int:
+    """How much a version of a model may hold."""
+    return FOLDER_BYTES_MAX if module_of(model) is None else SNAPSHOT_BYTES_MAX
+
+
+def check_size(files: int, total: int, most: int) -> None:
+    """Refuse what is too large, as soon as that is known.
+
+    Raises: FetchTooLargeError: more files than a version may have, or more than `most` bytes.
+    """
+    if files > FILES_MAX or total > most:
+        raise FetchTooLargeError(f"more than {FILES_MAX} files or {most} bytes; a version must stay below both")
+
+
+def copy_folder(source: Path, target: Path, most: int = FOLDER_BYTES_MAX) -> None:
     """Copy a folder's files without following a link; links stay links, so that the check sees them.
 
     Raises: FetchError: the folder is not there. FetchTooLargeError: it holds more than a version may.
@@ -195,8 +209,8 @@ def copy_folder(source: Path, target: Path) -> None:
     total = 0
     for count, entry in enumerate(_walk(source), start=1):
         name = entry.relative_to(source)
-        if count > FILES_MAX or (total := total + entry.lstat().st_size) > FOLDER_BYTES_MAX:
-            raise FetchTooLargeError(_TOO_LARGE)
+        total += entry.lstat().st_size
+        check_size(count, total, most)
         copy = target / name
         copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         mode = entry.lstat().st_mode
@@ -208,7 +222,7 @@ def copy_folder(source: Path, target: Path) -> None:
 
 def verify_folder(folder: Path, wanted: Wanted) -> Refusal | None:
     """Check a folder of our own against the version's tag and the request's features; the first failure found."""
-    present = _list_files(folder)
+    present = _list_files(folder, bytes_max(wanted.model))
     if isinstance(present, Refusal):
         return present
     if not present:
@@ -270,7 +284,7 @@ def _walk(folder: Path) -> Iterator[Path]:
                 yield here / name
 
 
-def _list_files(folder: Path) -> set[str] | Refusal:
+def _list_files(folder: Path, most: int) -> set[str] | Refusal:
     names: set[str] = set()
     total = 0
     for path in _walk(folder):
@@ -282,8 +296,10 @@ def _list_files(folder: Path) -> set[str] | Refusal:
             )
         total += status.st_size
         names.add(name)
-        if len(names) > FILES_MAX or total > FOLDER_BYTES_MAX:
-            return _refuse(RefusalCode.TOO_LARGE, _TOO_LARGE)
+        try:
+            check_size(len(names), total, most)
+        except FetchTooLargeError as failure:
+            return _refuse(RefusalCode.TOO_LARGE, str(failure))
     return names
 
 

@@ -26,7 +26,7 @@ from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, unquote
 
 from methods.manifest import DIGEST_TAG
-from server.control.artifacts import FILES_MAX, FOLDER_BYTES_MAX, FetchError, FetchTooLargeError, copy_folder
+from server.control.artifacts import FetchError, FetchTooLargeError, bytes_max, check_size, copy_folder
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 SWITCH_TAG = "traffic.switch"
@@ -195,9 +195,9 @@ class MlflowRegistry:
             source = str(self._call(lambda client: client.get_model_version_download_uri(model, str(version))))
         except RegistryAway as away:
             raise FetchError(away.detail) from away
-        local = self._local_path(source)
+        local, most = self._local_path(source), bytes_max(model)
         if local is not None:
-            copy_folder(local, folder)
+            copy_folder(local, folder, most)
             return
         # The repository itself, not mlflow.artifacts: its listing names files from the version's own folder on.
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
@@ -205,13 +205,13 @@ class MlflowRegistry:
         with TemporaryDirectory(prefix=".staging-", dir=folder.parent) as transit:  # MLflow adds folders of its own
             try:
                 repository: Any = get_artifact_repository(artifact_uri=source, tracking_uri=self._uri)
-                _check_listing(lambda place: repository.list_artifacts(place or None))
+                _check_listing(lambda place: repository.list_artifacts(place or None), most)
                 found = repository.download_artifacts("", dst_path=transit)
             except FetchTooLargeError:
                 raise
             except Exception as error:
                 raise FetchError(f"the registry does not hand over the files: {error}") from error
-            copy_folder(Path(found), folder)
+            copy_folder(Path(found), folder, most)
 
     def write_tags(self, model: str, version: int, tags: Mapping[str, str | None]) -> None:
         """See RegistryReader."""
@@ -384,15 +384,14 @@ def _version(client: Any, model: str, number: int) -> Version | None:
     )
 
 
-def _check_listing(list_folder: Callable[[str], Iterable[Any]]) -> None:
+def _check_listing(list_folder: Callable[[str], Iterable[Any]], most: int) -> None:
     """Refuse what is too large before a byte of it is on our disk."""
     waiting, files, total = [""], 0, 0
     while waiting:
         for entry in list_folder(waiting.pop()):
             files += 1
             total += int(entry.file_size or 0)
-            if files > FILES_MAX or total > FOLDER_BYTES_MAX:
-                raise FetchTooLargeError("the version has more or larger files than a version may have")
+            check_size(files, total, most)
             if entry.is_dir:
                 waiting.append(str(entry.path))
 

@@ -210,7 +210,10 @@ class Snapshot:
         if isinstance(found, bytes):
             _fill_from_payload(features, table.description.schema.message, found, self.data_version)
         else:
-            fill_message(features, table.description.schema, found, self._data_seconds, self.currency)
+            try:
+                fill_message(features, table.description.schema, found, self._data_seconds, self.currency)
+            except (ValueError, OverflowError) as cause:  # a number that no field of its kind can hold
+                raise _unreadable(self.data_version) from cause
         if overrides is not None:
             override(features, overrides)
         return features
@@ -314,10 +317,14 @@ def _fill_from_payload(features: Message, held: str, payload: bytes, data_versio
         else:
             override(features, stored)
     except DecodeError:
-        raise WrongState(
-            "by_id: what the feature snapshot holds of this subject cannot be read; send `features`",
-            metadata={"field": "by_id", "snapshot": data_version},
-        ) from None
+        raise _unreadable(data_version) from None
+
+
+def _unreadable(data_version: str) -> WrongState:
+    return WrongState(
+        "by_id: what the feature snapshot holds of this subject cannot be read; send `features`",
+        metadata={"field": "by_id", "snapshot": data_version},
+    )
 
 
 def _set(features: Message, feature: Feature, number: float, data_seconds: float, currency: str | None) -> None:
