@@ -651,12 +651,39 @@ class LearnerFeatures(_message.Message):
     ROLE_FIELD_NUMBER: _builtins.int
     YEARS_OF_EXPERIENCE_FIELD_NUMBER: _builtins.int
     MINUTES_28D_FIELD_NUMBER: _builtins.int
+    CERTIFICATION_FIELD_NUMBER: _builtins.int
+    PRIOR_ATTEMPTS_FIELD_NUMBER: _builtins.int
+    DAYS_SINCE_CERTIFIED_FIELD_NUMBER: _builtins.int
+    ENROLLED_DAYS_FIELD_NUMBER: _builtins.int
+    PRACTICE_MINUTES_28D_FIELD_NUMBER: _builtins.int
+    ACTIVE_DAYS_28D_FIELD_NUMBER: _builtins.int
+    DAYS_SINCE_LAST_PRACTICE_FIELD_NUMBER: _builtins.int
+    ANSWERS_28D_FIELD_NUMBER: _builtins.int
+    CORRECT_SHARE_28D_FIELD_NUMBER: _builtins.int
     role: _common_pb2.ClinicalRole.ValueType
     """The learner's clinical role."""
     years_of_experience: _builtins.float
     """Years in the profession; 0 to 80."""
     minutes_28d: _builtins.float
     """Minutes of learning in the last 28 days; 0 to 40,320, which is every minute there is."""
+    certification: Global___Certification.ValueType
+    """The certification that the learner works towards."""
+    prior_attempts: _builtins.int
+    """Earlier attempts at that certification, passed or not; 0 to 1,000."""
+    days_since_certified: _builtins.float
+    """Days since it was last passed; 0 to 36,500. Absent when it never was."""
+    enrolled_days: _builtins.float
+    """Days since the account was made; 0 to 36,500."""
+    practice_minutes_28d: _builtins.float
+    """The same as `minutes_28d`, under the name that PredictCertificationSuccess has for it."""
+    active_days_28d: _builtins.int
+    """Days of the last 28 with at least one session; 0 to 28."""
+    days_since_last_practice: _builtins.float
+    """Days since the last session began; 0 to 36,500. Absent when there never was one."""
+    answers_28d: _builtins.int
+    """Items answered in the last 28 days; 0 to 1,000,000."""
+    correct_share_28d: _builtins.float
+    """Share of those answers that were right; 0 to 1. Absent without answers."""
     @_builtins.property
     def knowledge(self) -> Global___LearnerKnowledge:
         """Earlier answers folded into states, the newest ones as they are in `history`."""
@@ -673,19 +700,64 @@ class LearnerFeatures(_message.Message):
         role: _common_pb2.ClinicalRole.ValueType | None = ...,
         years_of_experience: _builtins.float | None = ...,
         minutes_28d: _builtins.float | None = ...,
+        certification: Global___Certification.ValueType | None = ...,
+        prior_attempts: _builtins.int | None = ...,
+        days_since_certified: _builtins.float | None = ...,
+        enrolled_days: _builtins.float | None = ...,
+        practice_minutes_28d: _builtins.float | None = ...,
+        active_days_28d: _builtins.int | None = ...,
+        days_since_last_practice: _builtins.float | None = ...,
+        answers_28d: _builtins.int | None = ...,
+        correct_share_28d: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_minutes_28d", b"_minutes_28d", "_role", b"_role", "_years_of_experience", b"_years_of_experience", "knowledge", b"knowledge", "minutes_28d", b"minutes_28d", "role", b"role", "years_of_experience", b"years_of_experience"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_active_days_28d", b"_active_days_28d", "_answers_28d", b"_answers_28d", "_certification", b"_certification", "_correct_share_28d", b"_correct_share_28d", "_days_since_certified", b"_days_since_certified", "_days_since_last_practice", b"_days_since_last_practice", "_enrolled_days", b"_enrolled_days", "_minutes_28d", b"_minutes_28d", "_practice_minutes_28d", b"_practice_minutes_28d", "_prior_attempts", b"_prior_attempts", "_role", b"_role", "_years_of_experience", b"_years_of_experience", "active_days_28d", b"active_days_28d", "answers_28d", b"answers_28d", "certification", b"certification", "correct_share_28d", b"correct_share_28d", "days_since_certified", b"days_since_certified", "days_since_last_practice", b"days_since_last_practice", "enrolled_days", b"enrolled_days", "knowledge", b"knowledge", "minutes_28d", b"minutes_28d", "practice_minutes_28d", b"practice_minutes_28d", "prior_attempts", b"prior_attempts", "role", b"role", "years_of_experience", b"years_of_experience"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_minutes_28d", b"_minutes_28d", "_role", b"_role", "_years_of_experience", b"_years_of_experience", "completed_lesson_ids", b"completed_lesson_ids", "knowledge", b"knowledge", "minutes_28d", b"minutes_28d", "role", b"role", "years_of_experience", b"years_of_experience"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_active_days_28d", b"_active_days_28d", "_answers_28d", b"_answers_28d", "_certification", b"_certification", "_correct_share_28d", b"_correct_share_28d", "_days_since_certified", b"_days_since_certified", "_days_since_last_practice", b"_days_since_last_practice", "_enrolled_days", b"_enrolled_days", "_minutes_28d", b"_minutes_28d", "_practice_minutes_28d", b"_practice_minutes_28d", "_prior_attempts", b"_prior_attempts", "_role", b"_role", "_years_of_experience", b"_years_of_experience", "active_days_28d", b"active_days_28d", "answers_28d", b"answers_28d", "certification", b"certification", "completed_lesson_ids", b"completed_lesson_ids", "correct_share_28d", b"correct_share_28d", "days_since_certified", b"days_since_certified", "days_since_last_practice", b"days_since_last_practice", "enrolled_days", b"enrolled_days", "knowledge", b"knowledge", "minutes_28d", b"minutes_28d", "practice_minutes_28d", b"practice_minutes_28d", "prior_attempts", b"prior_attempts", "role", b"role", "years_of_experience", b"years_of_experience"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__active_days_28d: _TypeAlias = _typing.Literal["active_days_28d"]  # noqa: Y015
+    _WhichOneofArgType__active_days_28d: _TypeAlias = _typing.Literal["_active_days_28d", b"_active_days_28d"]  # noqa: Y015
+    _WhichOneofReturnType__answers_28d: _TypeAlias = _typing.Literal["answers_28d"]  # noqa: Y015
+    _WhichOneofArgType__answers_28d: _TypeAlias = _typing.Literal["_answers_28d", b"_answers_28d"]  # noqa: Y015
+    _WhichOneofReturnType__certification: _TypeAlias = _typing.Literal["certification"]  # noqa: Y015
+    _WhichOneofArgType__certification: _TypeAlias = _typing.Literal["_certification", b"_certification"]  # noqa: Y015
+    _WhichOneofReturnType__correct_share_28d: _TypeAlias = _typing.Literal["correct_share_28d"]  # noqa: Y015
+    _WhichOneofArgType__correct_share_28d: _TypeAlias = _typing.Literal["_correct_share_28d", b"_correct_share_28d"]  # noqa: Y015
+    _WhichOneofReturnType__days_since_certified: _TypeAlias = _typing.Literal["days_since_certified"]  # noqa: Y015
+    _WhichOneofArgType__days_since_certified: _TypeAlias = _typing.Literal["_days_since_certified", b"_days_since_certified"]  # noqa: Y015
+    _WhichOneofReturnType__days_since_last_practice: _TypeAlias = _typing.Literal["days_since_last_practice"]  # noqa: Y015
+    _WhichOneofArgType__days_since_last_practice: _TypeAlias = _typing.Literal["_days_since_last_practice", b"_days_since_last_practice"]  # noqa: Y015
+    _WhichOneofReturnType__enrolled_days: _TypeAlias = _typing.Literal["enrolled_days"]  # noqa: Y015
+    _WhichOneofArgType__enrolled_days: _TypeAlias = _typing.Literal["_enrolled_days", b"_enrolled_days"]  # noqa: Y015
     _WhichOneofReturnType__minutes_28d: _TypeAlias = _typing.Literal["minutes_28d"]  # noqa: Y015
     _WhichOneofArgType__minutes_28d: _TypeAlias = _typing.Literal["_minutes_28d", b"_minutes_28d"]  # noqa: Y015
+    _WhichOneofReturnType__practice_minutes_28d: _TypeAlias = _typing.Literal["practice_minutes_28d"]  # noqa: Y015
+    _WhichOneofArgType__practice_minutes_28d: _TypeAlias = _typing.Literal["_practice_minutes_28d", b"_practice_minutes_28d"]  # noqa: Y015
+    _WhichOneofReturnType__prior_attempts: _TypeAlias = _typing.Literal["prior_attempts"]  # noqa: Y015
+    _WhichOneofArgType__prior_attempts: _TypeAlias = _typing.Literal["_prior_attempts", b"_prior_attempts"]  # noqa: Y015
     _WhichOneofReturnType__role: _TypeAlias = _typing.Literal["role"]  # noqa: Y015
     _WhichOneofArgType__role: _TypeAlias = _typing.Literal["_role", b"_role"]  # noqa: Y015
     _WhichOneofReturnType__years_of_experience: _TypeAlias = _typing.Literal["years_of_experience"]  # noqa: Y015
     _WhichOneofArgType__years_of_experience: _TypeAlias = _typing.Literal["_years_of_experience", b"_years_of_experience"]  # noqa: Y015
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__active_days_28d) -> _WhichOneofReturnType__active_days_28d | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__answers_28d) -> _WhichOneofReturnType__answers_28d | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__certification) -> _WhichOneofReturnType__certification | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__correct_share_28d) -> _WhichOneofReturnType__correct_share_28d | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__days_since_certified) -> _WhichOneofReturnType__days_since_certified | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__days_since_last_practice) -> _WhichOneofReturnType__days_since_last_practice | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__enrolled_days) -> _WhichOneofReturnType__enrolled_days | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__minutes_28d) -> _WhichOneofReturnType__minutes_28d | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__practice_minutes_28d) -> _WhichOneofReturnType__practice_minutes_28d | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__prior_attempts) -> _WhichOneofReturnType__prior_attempts | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__role) -> _WhichOneofReturnType__role | None: ...
     @_typing.overload
