@@ -253,19 +253,27 @@ def fold(states: MemoryStates, reviews: Reviews, parameters: MemoryParameters) -
     The same function builds training's states, snapshots and a request's recent events; a state built of two parts of a
     history is equal to one built of the whole. An answer at or before the state's own time counts as massed practice.
     """
+    return foretell_and_fold(states, reviews, parameters)[1]
+
+
+def foretell_and_fold(
+    states: MemoryStates, reviews: Reviews, parameters: MemoryParameters
+) -> tuple[Floats, MemoryStates]:
+    """What `right_chance` says of each answer just before it, (n,), and what `fold` makes of it, for half the work."""
     is_first = np.isnan(states.day)
     known, recalled = (
         _known(states, reviews, parameters),
         _recalled(states, reviews.day, parameters),
     )  # (n,), (n, nodes)
     right = _right(known[:, None], recalled, parameters)
+    recalled_mean = recalled @ _WEIGHTS
     score = reviews.score
     likely = np.exp(score[:, None] * np.log(right) + (1.0 - score[:, None]) * np.log1p(-right)) * _WEIGHTS
     shift = (likely @ _NODES) / likely.sum(axis=1)  # 0 at a first answer: it tells of knowing alone
     expected = right @ _WEIGHTS
     elapsed = np.where(is_first, 0.0, np.maximum(reviews.day - states.day, 0.0))
     spaced = -np.expm1(-elapsed / SPACED_DAYS)
-    growth = parameters.growth * spaced + parameters.growth_forgotten * (1.0 - recalled @ _WEIGHTS)
+    growth = parameters.growth * spaced + parameters.growth_forgotten * (1.0 - recalled_mean)
     ease = (11.0 - states.difficulty) / (11.0 - START_DIFFICULTY)
     log_stability = (
         np.log(states.stability_days)
@@ -274,7 +282,7 @@ def fold(states: MemoryStates, reviews: Reviews, parameters: MemoryParameters) -
         + np.where(is_first, parameters.first_right * (score - parameters.mean_share), 0.0)
     )
     difficulty = states.difficulty + parameters.difficulty_step * (expected - score)
-    return MemoryStates(
+    return _right(known, recalled_mean, parameters), MemoryStates(
         kind=states.kind,
         stability_days=_within(np.exp(log_stability), states.stability_days),
         difficulty=np.clip(difficulty, LEAST_DIFFICULTY, MOST_DIFFICULTY),

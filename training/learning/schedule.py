@@ -20,10 +20,9 @@ from methods.learning.memory import (
     KINDS,
     MemoryParameters,
     Reviews,
-    fold,
+    foretell_and_fold,
     new_states,
     parse_parameters,
-    right_chance,
     smoothed_logit,
 )
 
@@ -261,8 +260,7 @@ class _Sequences:
                 easiness=self.reviews.easiness[rows],
                 learner_logit=self.reviews.learner_logit[rows],
             )
-            chance[rows] = right_chance(states, asked, parameters)
-            states = fold(states, asked, parameters)
+            chance[rows], states = foretell_and_fold(states, asked, parameters)
         return chance
 
     def loss(self, parameters: MemoryParameters) -> float:
@@ -333,13 +331,14 @@ def _get(parameters: MemoryParameters, scale: _Scale) -> float:
 
 def _set(parameters: MemoryParameters, scales: tuple[_Scale, ...], values: Floats) -> MemoryParameters:
     """The parameters with the optimiser's values put in."""
-    value = parameters.to_json()
+    items, skills = parameters.item_easiness, parameters.skill_log_stability  # thousands, which no scale moves
+    value = replace(parameters, item_easiness={}, skill_log_stability={}).to_json()
     for scale, moved in zip(scales, values, strict=True):
         if scale.place is None:
             value[scale.name] = _return(scale, float(moved))
         else:
             value[scale.name][scale.place] = _return(scale, float(moved))
-    return replace(parse_parameters(value | {"item_easiness": {}}), item_easiness=parameters.item_easiness)
+    return replace(parse_parameters(value), item_easiness=items, skill_log_stability=skills)
 
 
 def _leave(scale: _Scale, value: float) -> float:
