@@ -19,10 +19,21 @@ hypothesis.settings.register_profile("explore", deadline=None, max_examples=1_00
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
+TRAINING_SECONDS = 600  # every model, on a machine that has other things to do
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whichever test comes first waits for the training; none of them knows whether it will be the one."""
+    for item in items:
+        if "trained" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.timeout(TRAINING_SECONDS + 300), append=False)
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder whose registry holds churn version 1, champion, trained by the product on simulated data."""
+    """Folder whose registry holds version 1 of every model, champion, trained by the product on simulated data."""
     folder = tmp_path_factory.mktemp("trained")
     house = House(folder=folder, port=free_port(), metrics_port=free_port())
-    house.run("training.bootstrap", "--users", "800")
+    house.run("training.bootstrap", "--users", "800", seconds=TRAINING_SECONDS)
     return folder
