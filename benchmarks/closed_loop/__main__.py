@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.closed_loop import path, payments, price, schedule, upsell
+from benchmarks.closed_loop import abilities, path, payments, platform, price, purchases, schedule, upsell
 from benchmarks.closed_loop.comparison import Difference, Policy, SeedResult, coverage_over_seeds, over_seeds
 from benchmarks.report import Anchor, Report, describe_environment, write_json
 
@@ -29,10 +29,13 @@ WIDTH: Final = 150  # columns of the printed tables
 
 
 class Name(Enum):
-    """What can be run alone."""
+    """What can be run alone: policies, and methods that decide nothing and are judged by their intervals."""
 
+    DIFFICULTY = "difficulty"
+    LTV = "ltv"
     PATH = "path"
     PAYMENTS = "payments"
+    PLATFORM = "platform"
     PRICE = "price"
     SCHEDULE = "schedule"
     UPSELL = "upsell"
@@ -44,20 +47,24 @@ POLICIES: Final[Mapping[Name, Policy]] = {
     Name.PRICE: price.POLICY,
     Name.PAYMENTS: payments.POLICY,
     Name.UPSELL: upsell.POLICY,
+    Name.DIFFICULTY: abilities.POLICY,
+    Name.LTV: purchases.POLICY,
+    Name.PLATFORM: platform.POLICY,
 }
 
 
 @app.command()
 def measure(
     json: Annotated[Path | None, typer.Option(help="Also write the figures to this file.")] = None,
-    only: Annotated[Name | None, typer.Option(help="One policy alone.")] = None,
+    only: Annotated[Name | None, typer.Option(help="One of them alone.")] = None,
     seeds: Annotated[int, typer.Option(help="Worlds for each policy.", min=1)] = SEEDS,
 ) -> None:
     """Run every policy in its worlds; print both tables."""
     chosen = [POLICIES[only]] if only else list(POLICIES.values())
     results = {policy.name: [policy.run(seed) for seed in range(seeds)] for policy in chosen}
     console = Console(width=WIDTH)
-    console.print(gains_table(chosen, results))
+    if any(policy.gains for policy in chosen):
+        console.print(gains_table(chosen, results))
     console.print(coverage_table(results))
     if json:
         write_json(report_of(chosen, results, seeds), json)

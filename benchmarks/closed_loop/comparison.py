@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student_t
 
-from benchmarks.truth.coverage import covered_tenths
+from benchmarks.truth.coverage import NORMAL_90, covered_tenths
 
 Floats = NDArray[np.float64]
 LEVEL: Final = 0.95  # of intervals over seeds
@@ -27,6 +27,7 @@ class Kind(Enum):
     EACH = "each"  # the truth of each answer lies inside
     TENTHS = "tenths"  # of a chance: the true mean of each tenth of the answers lies within their mean interval
     OUTCOMES = "tenths of outcomes"  # the same where only 0 or 1 is known of each; their own error is allowed for
+    AMOUNTS = "tenths of amounts"  # the same where what came of each is an amount or a count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +52,16 @@ class Answered:
         if self.kind is Kind.OUTCOMES:
             share = covered_tenths(self.truth, np.column_stack([self.value, self.lower, self.upper]))
             return share * TENTHS, float(TENTHS)
+        error = NORMAL_90 if self.kind is Kind.AMOUNTS else 0.0
         parts = np.array_split(np.argsort(self.value, kind="stable"), TENTHS)
-        inside = [self.lower[p].mean() <= self.truth[p].mean() <= self.upper[p].mean() for p in parts if p.size]
+        inside = [self._holds(part, error) for part in parts if part.size]
         return float(np.sum(inside)), float(len(inside))
+
+    def _holds(self, rows: NDArray[np.int64], error: float) -> bool:
+        """Whether the mean interval of these rows, widened by the error of their own mean, holds their true mean."""
+        value, lower, upper, truth = (float(getattr(self, name)[rows].mean()) for name in _COLUMNS)
+        own = error * float(self.truth[rows].std()) / np.sqrt(rows.size)
+        return bool(-np.hypot(value - lower, own) <= truth - value <= np.hypot(upper - value, own))
 
 
 def joined(parts: Sequence[Answered]) -> Answered:
