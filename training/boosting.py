@@ -2,9 +2,10 @@
 
 The same fits give every row a score by trees that have not seen its subject: calibration and intervals rest on those.
 Sources: Chen and Guestrin 2016, KDD (XGBoost); Breiman et al. 1984, 3.4.3 (the one-standard-error rule).
-Pure; the generator comes in. Not here: several periods at once (training/revenue/churn.py); calibration (bands.py).
+Pure; the generator comes in. Not here: calibration (bands.py, training/revenue/hazard.py).
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +24,10 @@ class BoostingOptions:
         patience: trees without gain after which a fit ends.
         learning_rate: shrinkage of each tree.
         folds: of the cross-validation over subjects.
-        threads: cores that a fit may use; XGBoost spins while it waits.
+        threads: cores that a fit may use. XGBoost spins while it waits: beside other work two took ten times as long
+            as one, and a fit runs beside a server.
+        from_rate: trees begin at the log-odds of the rows fitted on, which their sum leaves out: for rare outcomes,
+            whose first trees would else find nothing but the rate.
     """
 
     depths: tuple[int, ...] = (2, 3, 5)
@@ -32,6 +36,21 @@ class BoostingOptions:
     learning_rate: float = 0.04
     folds: int = 5
     threads: int = 1
+    from_rate: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One depth of the grid, at the number of trees that is best for all folds together."""
+
+    depth: int
+    rounds: int
+    losses: tuple[float, ...]  # log loss of each fold held out, nats a row
+
+    @property
+    def log_loss(self) -> float:
+        """Mean over the folds."""
+        return sum(self.losses) / len(self.losses)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,13 +58,23 @@ class Boosted:
     """Chosen trees on all rows, and what the chosen ones said of rows held out."""
 
     booster: xgb.Booster = field(repr=False)
-    depth: int
-    rounds: int
+    trials: tuple[Trial, ...]
+    chosen: Trial
     held_out: NDArray[np.float64] = field(repr=False)  # (n,) log-odds
 
     def margin(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
         """Raw scores, (n, columns) -> (n,)."""
         return margin_of(self.booster, matrix)
+
+    @property
+    def depth(self) -> int:
+        """Of the chosen trees."""
+        return self.chosen.depth
+
+    @property
+    def rounds(self) -> int:
+        """Number of the chosen trees."""
+        return self.chosen.rounds
 
 
 def fit_boosted(
@@ -54,6 +83,8 @@ def fit_boosted(
     subject: NDArray[Any],
     options: BoostingOptions,
     rng: np.random.Generator,
+    *,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Boosted:
     """Chooses and fits.
 
@@ -63,6 +94,7 @@ def fit_boosted(
         subject: (n,) whose rows are held out together.
         options: how to fit.
         rng: chance for folds and trees.
+        progress: is told each step in words.
     Raises: ValueError: there are fewer subjects than folds, or one outcome only.
     """
     labels, code = np.unique(subject, return_inverse=True)
@@ -72,15 +104,36 @@ def fit_boosted(
         )
     fold = (rng.permutation(len(labels)) % options.folds)[code]
     seed = int(rng.integers(2**31))
-    trials = [_try(matrix, outcome, fold, depth, options, seed) for depth in options.depths]
-    best = min(trials, key=lambda trial: trial.loss)
-    chosen = next(trial for trial in trials if trial.is_no_worse_than(best))  # depths come shallowest first
+    found = []
+    for depth in options.depths:
+        progress(f"cross-validating trees of depth {depth}")
+        found.append(_try(matrix, outcome, fold, depth, options, seed))
+    trials = tuple(trial for trial, _ in found)
+    chosen, held_out = found[trials.index(choose_trial(trials))]
+    progress(f"fitting {chosen.rounds} trees of depth {chosen.depth} on {len(outcome):,} rows")
     return Boosted(
         booster=boost(matrix, outcome, chosen.depth, chosen.rounds, options, seed=seed),
-        depth=chosen.depth,
-        rounds=chosen.rounds,
-        held_out=chosen.held_out,
+        trials=trials,
+        chosen=chosen,
+        held_out=held_out,
     )
+
+
+def choose_trial(trials: Sequence[Trial]) -> Trial:
+    """The shallowest trees that are not worse than the best by more than one standard error of the difference.
+
+    Source: Breiman et al. 1984, Classification and Regression Trees, 3.4.3 (the one-standard-error rule), with the
+    error of the paired difference over folds.
+
+    >>> choose_trial([Trial(depth=2, rounds=9, losses=(0.5, 0.6)), Trial(depth=5, rounds=4, losses=(0.51, 0.58))]).depth
+    2
+    """
+    best = min(trials, key=lambda trial: trial.log_loss)
+    for trial in sorted(trials, key=lambda trial: trial.depth):
+        worse = np.subtract(trial.losses, best.losses)
+        if worse.mean() <= worse.std(ddof=1) / np.sqrt(len(worse)):
+            return trial
+    return best
 
 
 def boost(
@@ -94,7 +147,11 @@ def boost(
     held: tuple[NDArray[np.float32], NDArray[np.float64]] | None = None,
     curve: dict[str, dict[str, list[float]]] | None = None,
 ) -> xgb.Booster:
-    """So many trees of that depth. The base score is one half, so that the trees alone are the score."""
+    """So many trees of that depth.
+
+    The base score is one half, so that the trees alone are the score: exporters have gone wrong on it, and a
+    calibration fitted later gives an offset anyway. Where they begin at the rate, its log-odds are a base margin.
+    """
     setting = {
         "objective": "binary:logistic",
         "base_score": 0.5,
@@ -109,10 +166,16 @@ def boost(
         "seed": seed,
         "nthread": options.threads,
     }
-    train = xgb.DMatrix(matrix, outcome, nthread=options.threads)
+    start = log_odds(outcome) if options.from_rate else 0.0
+
+    def rows(matrix: NDArray[np.float32], outcome: NDArray[np.float64]) -> xgb.DMatrix:
+        base = np.full(len(outcome), start) if options.from_rate else None
+        return xgb.DMatrix(matrix, outcome, base_margin=base, nthread=options.threads)
+
+    train = rows(matrix, outcome)
     if held is None:
         return xgb.train(setting, train, rounds)
-    judge = xgb.DMatrix(*held, nthread=options.threads)
+    judge = rows(*held)
     return xgb.train(
         setting,
         train,
@@ -124,6 +187,12 @@ def boost(
     )
 
 
+def log_odds(outcome: NDArray[np.float64]) -> float:
+    """Of (n,) outcomes, half a yes and half a no added: finite whatever they are."""
+    rate = (outcome.sum() + 0.5) / (len(outcome) + 1.0)
+    return float(np.log(rate / (1 - rate)))
+
+
 def margin_of(booster: xgb.Booster, matrix: NDArray[np.float32], rounds: int = 0) -> NDArray[np.float64]:
     """Sum of the first trees' leaves (0: of all), (n, columns) -> (n,)."""
     rounds = min(rounds, booster.num_boosted_rounds())
@@ -133,25 +202,6 @@ def margin_of(booster: xgb.Booster, matrix: NDArray[np.float32], rounds: int = 0
     return margin
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Trial:
-    """One depth at the number of trees that is best for all folds together."""
-
-    depth: int
-    rounds: int
-    losses: NDArray[np.float64]  # (folds,) log loss of each fold held out
-    held_out: NDArray[np.float64]
-
-    @property
-    def loss(self) -> float:
-        return float(self.losses.mean())
-
-    def is_no_worse_than(self, best: "_Trial") -> bool:
-        """Within one standard error of the paired difference over folds."""
-        worse = self.losses - best.losses
-        return bool(worse.mean() <= worse.std(ddof=1) / np.sqrt(len(worse)))
-
-
 def _try(
     matrix: NDArray[np.float32],
     outcome: NDArray[np.float64],
@@ -159,8 +209,8 @@ def _try(
     depth: int,
     options: BoostingOptions,
     seed: int,
-) -> _Trial:
-    """Fits one depth on all folds but one, in turn."""
+) -> tuple[Trial, NDArray[np.float64]]:
+    """Fits one depth on all folds but one, in turn; the trial, and (n,) what the trees said of the rows held out."""
     boosters, curves = [], []
     for f in range(options.folds):
         curve: dict[str, dict[str, list[float]]] = {}
@@ -176,4 +226,4 @@ def _try(
     held_out = np.empty(len(outcome))
     for f, booster in enumerate(boosters):
         held_out[fold == f] = margin_of(booster, matrix[fold == f], rounds)
-    return _Trial(depth=depth, rounds=rounds, losses=table[:, rounds - 1], held_out=held_out)
+    return Trial(depth=depth, rounds=rounds, losses=tuple(table[:, rounds - 1].tolist())), held_out

@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from methods.statistics.scores import auc
 from training.bands import chance_of
-from training.boosting import BoostingOptions, fit_boosted
+from training.boosting import BoostingOptions, Trial, choose_trial, fit_boosted, log_odds
 
 QUICK = BoostingOptions(depths=(1, 3), rounds=60, patience=10, learning_rate=0.15, folds=3)
 
@@ -48,3 +50,41 @@ def test_what_cannot_be_fitted_is_refused(outcome: np.ndarray) -> None:
     subject = np.zeros(50, dtype=np.int64) if np.ptp(outcome) else np.arange(50)
     with pytest.raises(ValueError, match="cannot fit"):
         fit_boosted(np.zeros((50, 1), dtype=np.float32), outcome, subject, QUICK, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("trials", "depth"),
+    [
+        pytest.param([(2, (0.50, 0.60, 0.55)), (5, (0.49, 0.61, 0.54))], 2, id="no clear difference"),
+        pytest.param([(2, (0.50, 0.60, 0.55)), (5, (0.40, 0.50, 0.45))], 5, id="deeper is clearly better"),
+        pytest.param([(5, (0.50, 0.60, 0.55)), (2, (0.50, 0.60, 0.55))], 2, id="equal"),
+    ],
+)
+def test_the_shallowest_trees_within_one_standard_error_are_chosen(
+    trials: list[tuple[int, tuple[float, ...]]], depth: int
+) -> None:
+    given = [Trial(depth=d, rounds=10, losses=losses) for d, losses in trials]
+
+    assert choose_trial(given).depth == depth
+
+
+def test_trees_that_begin_at_the_rate_leave_it_out_of_their_sum() -> None:
+    rng = np.random.default_rng(3)
+    matrix, _, subject = make_rows(rng, 6_000)
+    rare = (rng.random(6_000) < chance_of(-4.0 + np.nan_to_num(matrix[:, 0].astype(float)))).astype(float)
+    options = replace(QUICK, from_rate=True)
+
+    found = fit_boosted(matrix, rare, subject, options, np.random.default_rng(0))
+
+    chance = chance_of(found.margin(matrix) + log_odds(rare))
+    assert chance.mean() == pytest.approx(rare.mean(), rel=0.1)
+    assert abs(float(np.mean(found.held_out))) < 0.5, "the rate itself would be -4"
+
+
+def test_each_step_is_told() -> None:
+    matrix, outcome, subject = make_rows(np.random.default_rng(0), 300)
+    steps: list[str] = []
+
+    fit_boosted(matrix, outcome, subject, QUICK, np.random.default_rng(0), progress=steps.append)
+
+    assert [step.split()[0] for step in steps] == ["cross-validating", "cross-validating", "fitting"]

@@ -101,18 +101,6 @@ def person_periods_of(table: pd.DataFrame, schema: FeatureSchema) -> PersonPerio
     )
 
 
-def expand(frame: PersonPeriods, periods: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """One entry for each of the first periods that a row was at risk.
-
-    Returns: row, period (from 0), and 1 for leaving in it; (m,) each.
-    """
-    watched = np.minimum(frame.observed, periods)
-    row = np.repeat(np.arange(len(frame)), watched)
-    first = np.repeat(np.cumsum(watched) - watched, watched)
-    period = np.arange(len(row)) - first
-    return row, period, (frame.left[row] == period + 1).astype(np.float64)
-
-
 def column_values(column: "pd.Series[Any]") -> NDArray[Any]:
     """A frame's column as encode_columns wants it: numbers with NaN, or names with None."""
     if pd.api.types.is_bool_dtype(column.dtype) or pd.api.types.is_numeric_dtype(column.dtype):

@@ -4,7 +4,7 @@ import pytest
 from methods.revenue.churn import churn_by_horizon, parse_parameters
 from methods.statistics.scores import auc, calibration_error
 from tests.fakes.churn_rows import SCHEMA, churn_table
-from training.revenue.churn import ChurnModel, ChurnOptions, Trial, choose_trial, fit_churn
+from training.revenue.churn import ChurnModel, ChurnOptions, fit_churn
 from training.revenue.person_periods import PersonPeriods, person_periods_of
 
 QUICK = ChurnOptions(rounds=60, patience=10, depths=(2, 3), folds=3, draws=20, learning_rate=0.1, threads=1)
@@ -64,19 +64,3 @@ def test_too_many_rows_are_thinned_by_whole_subjects(frame: PersonPeriods) -> No
 
     # 1,200 subjects drawn with chance 1/3: a standard error of 4 % of the rows
     assert model.rows == pytest.approx(len(frame) / 3, rel=0.2)
-
-
-@pytest.mark.parametrize(
-    ("trials", "depth"),
-    [
-        pytest.param([(2, (0.50, 0.60, 0.55)), (5, (0.49, 0.61, 0.54))], 2, id="no clear difference"),
-        pytest.param([(2, (0.50, 0.60, 0.55)), (5, (0.40, 0.50, 0.45))], 5, id="deeper is clearly better"),
-        pytest.param([(5, (0.50, 0.60, 0.55)), (2, (0.50, 0.60, 0.55))], 2, id="equal"),
-    ],
-)
-def test_the_shallowest_trees_within_one_standard_error_are_chosen(
-    trials: list[tuple[int, tuple[float, ...]]], depth: int
-) -> None:
-    given = [Trial(depth=d, rounds=10, losses=losses) for d, losses in trials]
-
-    assert choose_trial(given).depth == depth

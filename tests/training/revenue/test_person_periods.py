@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from tests.fakes.churn_rows import SCHEMA, churn_table
-from training.revenue.person_periods import PersonPeriods, expand, person_periods_of
+from training.revenue.person_periods import PersonPeriods, person_periods_of
 
 
 def rows(observed: list[int], left: list[int], time: list[float] | None = None) -> PersonPeriods:
@@ -17,19 +17,8 @@ def rows(observed: list[int], left: list[int], time: list[float] | None = None) 
     )
 
 
-def test_a_row_is_at_risk_until_it_left_or_was_no_longer_watched() -> None:
-    row, period, event = expand(rows([3, 2, 0], [0, 2, 0]), periods=13)
-
-    assert row.tolist() == [0, 0, 0, 1, 1]
-    assert period.tolist() == [0, 1, 2, 0, 1]
-    assert event.tolist() == [0, 0, 0, 0, 1]
-
-
-def test_only_the_first_periods_are_expanded() -> None:
-    row, _, event = expand(rows([3, 2], [0, 2]), periods=1)
-
-    assert row.tolist() == [0, 1]
-    assert event.tolist() == [0, 0]
+def test_the_first_outcome_is_of_those_watched_through_the_first_period() -> None:
+    assert rows([3, 1, 0, 1], [0, 1, 0, 0]).first_outcome.tolist() == [0.0, 1.0, 0.0]
 
 
 def test_the_past_does_not_know_what_came_later() -> None:
