@@ -19,9 +19,8 @@ from typing import IO, Final
 from rich.console import Console
 
 from benchmarks.report import Anchor, Report, describe_environment, print_report, write_json
-from training.data.simulator.parameters import DEFAULT_USERS
 
-USERS: Final = DEFAULT_USERS
+USERS: Final = 10_000
 GOAL_SECONDS: Final = 180.0
 ANCHORS: Final = {"training.seconds": Anchor(at_most=GOAL_SECONDS, source="goal, 10,000 users on two cores")}
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -36,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--users", type=int, default=USERS, help="size of the simulated platform")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     chosen = parser.parse_args(arguments)
-    console = Console()
+    console = Console(width=max(110, Console().width))
     with tempfile.TemporaryDirectory(prefix="training-") as folder:
         report = measure(Path(folder), chosen.users, console)
     print_report(report, console)
