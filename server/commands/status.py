@@ -105,11 +105,11 @@ def age(moment: datetime | None, now: datetime) -> str:
 
 def _live_table(view: SystemView, now: datetime) -> Table:
     table = Table("model", "version", "role", "share", "since", "digest", title="live", title_justify="left")
-    for row in view.live:
+    for row in view.answering:
         since = f"{row.since:%Y-%m-%d %H:%M:%S} ({age(row.since, now)})" if row.since else "unknown"
         share = f"{row.share:.2%}" if row.share or row.role != "challenger" else "shadow"
         table.add_row(row.model, str(row.version), row.role, share, since, row.digest[:12])
-    if not view.live:
+    if not view.answering:
         table.add_row("none", "", "", "", "", "")
     return table
 

@@ -45,6 +45,7 @@ SAYS = {
     "training evaluate churn": r"churn v2",
     "training promote churn": r"champion of churn: v1 -> v2",
     "training rollback churn": r"champion of churn: v2 -> v1",
+    "training snapshot revenue": r"features\.revenue v2 registered with alias champion",
     "training data collect": r"mart from folder:",
     "server status": r"system HEALTHY",
     "server doctor": r"the server runs as process \d+",
@@ -65,6 +66,12 @@ def serving(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     try:
         wait_until(lambda: is_answering(house), seconds=60, what="server answers")
         wait_until(lambda: is_explaining(house), seconds=60, what="the compute process explains")
+        for model in ("lessons", "features.learning", "features.revenue"):
+            wait_until(
+                lambda name=model: house.version_tag(1, "serving.state", name) == "live",  # type: ignore[misc]
+                seconds=60,
+                what=f"{model} is live",
+            )
         yield house
     finally:
         house.stop()
@@ -117,6 +124,8 @@ def test_the_python_blocks_run(here: House, capsys: pytest.CaptureFixture[str]) 
     said = capsys.readouterr().out
     assert re.search(r"leaves within 28 days: \d+\.\d%\nfeatures\.seats must be", said)
     assert re.search(r"^[+-]\d+\.\d\d .*(raises|lowers) the chance", said, re.MULTILINE)
+    assert re.search(r"shock-2.* \(features\.learning version 1\)$", said, re.MULTILINE)
+    assert re.search(r"does not know the subject; send `features`", said)
 
 
 @pytest.mark.end_to_end
