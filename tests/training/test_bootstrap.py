@@ -13,7 +13,7 @@ import pytest
 
 from tests.fakes.artifacts import churn_schema, write_artifact, write_churn_artifact
 from training.bootstrap import champions, is_complete, main
-from training.models import MODELS
+from training.models import MODELS, SNAPSHOTS
 from training.register import RunRecord, record_run, register_version
 from training.registry import open_registry
 
@@ -34,16 +34,17 @@ def test_a_file_without_tables_lacks_everything(tmp_path: Path) -> None:
     assert not is_complete(f"sqlite:///{file}")
 
 
-def test_a_champion_of_every_model_is_all_that_a_start_needs(tmp_path: Path) -> None:
+def test_a_champion_of_every_model_and_snapshot_is_all_that_a_start_needs(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlruns/mlflow.db"
     registry = open_registry(uri)
-    for model in MODELS:
+    names = {*MODELS, *SNAPSHOTS.values()}
+    for model in sorted(names):
         assert not is_complete(uri)
         write_artifact(tmp_path / model, {"card.md": b""}, churn_schema(), changes={"model": model})
         register_version(registry, tmp_path / model, run_id=record_run(registry, RunRecord(name="first")))
 
     assert is_complete(uri)
-    assert champions(uri) == set(MODELS)
+    assert champions(uri) == names
 
 
 def test_no_simulated_model_joins_a_registry_whose_data_lie_elsewhere(
