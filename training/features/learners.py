@@ -5,10 +5,11 @@ that is asked by id reads what a caller with the platform's tables would have se
 Not here: the snapshot's layout and its registration (training/data/snapshots.py, training/snapshot.py).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import ibis
 import pandas as pd
@@ -25,26 +26,34 @@ from training.features.landmarks import as_frame
 MESSAGE: Final = learning_pb2.LearnerFeatures
 SECONDS_PER_DAY: Final = 86_400.0
 MONTH: Final = timedelta(days=28)
+EPOCH: Final = pd.Timestamp(0, tz=UTC)
+DAY, YEAR = pd.Timedelta(days=1), pd.Timedelta(days=365.25)
 LESSONS_MOST: Final = 5_000  # the contract's
 
 
 def learner_features(mart: Mart, *, as_of: datetime) -> Iterator[tuple[str, learning_pb2.LearnerFeatures]]:
     """Every learner with an account at `as_of`, by id."""
-    users, answers, sessions = _read(mart, as_of)
-    answered, studied = _by_user(answers), _by_user(sessions)
-    month_ago = pd.Timestamp(as_of) - MONTH
-    for user_id, role, years in zip(*(users[name].tolist() for name in users.columns), strict=True):
+    found = _read(mart, as_of)
+    answered, studied, sat = (_by_user(rows) for rows in (found.answers, found.sessions, found.exams))
+    now = pd.Timestamp(as_of)
+    for user_id, role, years, certification, joined in _rows(found.users):
         features = MESSAGE()
-        if user_id in answered:
-            write_record(fold_answers(answered[user_id]), features.knowledge)
-        if user_id in studied:
-            finished = (lesson for _, _, lessons, lesson in studied[user_id] if lessons and isinstance(lesson, str))
+        answers, sessions = answered.get(user_id, []), studied.get(user_id, [])
+        if answers:
+            write_record(fold_answers(answers), features.knowledge)
+        if sessions:
+            ended = [session for session in sessions if session[-1]]
+            finished = (lesson for _, _, lessons, lesson, _ in ended if lessons and isinstance(lesson, str))
             features.completed_lesson_ids.extend([*dict.fromkeys(finished)][:LESSONS_MOST])
-            features.minutes_28d = sum(minutes for began, minutes, *_ in studied[user_id] if began > month_ago)
+        _write_use(features, answers, sessions, now)
         if isinstance(role, str):
             features.role = common_pb2.ClinicalRole.Value(f"CLINICAL_ROLE_{role}")
         if pd.notna(years):
-            features.years_of_experience = float(years)
+            features.years_of_experience = float(years) + (now - joined) / YEAR
+        features.enrolled_days = (now - joined) / DAY
+        if isinstance(certification, str):
+            features.certification = learning_pb2.Certification.Value(f"CERTIFICATION_{certification}")
+            _write_exams(features, [exam for exam in sat.get(user_id, []) if exam[0] == certification], now)
         yield user_id, features
 
 
@@ -91,10 +100,45 @@ def expressions_digest() -> str:
     return digest_code([Path(file).read_text(encoding="utf-8") for file in sources])
 
 
+def _write_use(
+    features: learning_pb2.LearnerFeatures,
+    answers: Sequence[tuple[Any, ...]],
+    sessions: Sequence[tuple[Any, ...]],
+    now: pd.Timestamp,
+) -> None:
+    """Sessions and answers of the last 28 days, as before an exam (certification.py); nothing done is zero."""
+    month_ago = now - MONTH
+    recent = list(takewhile(lambda session: session[0] > month_ago, reversed(sessions)))
+    minutes = float(sum(minutes for _, minutes, _, _, is_over in recent if is_over))
+    if sessions:
+        features.minutes_28d = minutes
+        features.days_since_last_practice = (now - sessions[-1][0]) / DAY
+    features.practice_minutes_28d = minutes
+    features.active_days_28d = len({(now - began) // DAY for began, *_ in recent})
+    since = (month_ago - EPOCH) / DAY
+    newest = list(takewhile(lambda answer: answer[3] > since, reversed(answers)))
+    features.answers_28d = len(newest)
+    if newest:
+        features.correct_share_28d = sum(bool(answer[2]) for answer in newest) / len(newest)
+
+
+def _write_exams(features: learning_pb2.LearnerFeatures, exams: Sequence[tuple[Any, ...]], now: pd.Timestamp) -> None:
+    """Earlier exams of the certification that is sought, oldest first."""
+    features.prior_attempts = len(exams)
+    passed = [taken for _, taken, is_passed in exams if is_passed]
+    if passed:
+        features.days_since_certified = (now - passed[-1]) / DAY
+
+
+def _rows(frame: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
+    """Rows of a frame; by lists, since a cell of a frame costs a microsecond."""
+    return zip(*(frame[name].tolist() for name in frame.columns), strict=True)
+
+
 def _by_user(rows: pd.DataFrame) -> dict[str, list[tuple[Any, ...]]]:
-    """Rows without their first column, the user, by user; lists, since a cell of a frame costs a microsecond."""
+    """Rows without their first column, the user, by user."""
     found: dict[str, list[tuple[Any, ...]]] = {}
-    for user_id, *row in zip(*(rows[name].tolist() for name in rows.columns), strict=True):
+    for user_id, *row in _rows(rows):
         found.setdefault(user_id, []).append(tuple(row))
     return found
 
@@ -104,25 +148,48 @@ def _microseconds(days: float | None) -> int:
     return round((days or 0.0) * SECONDS_PER_DAY * 1e6)
 
 
-def _read(mart: Mart, as_of: datetime) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Users, their judged answers and their ended sessions up to a time, oldest first."""
+class _Found(NamedTuple):
+    """Rows of the mart up to a time, by user and oldest first; a session says whether it is over."""
+
+    users: pd.DataFrame
+    answers: pd.DataFrame
+    sessions: pd.DataFrame
+    exams: pd.DataFrame
+
+
+def _read(mart: Mart, as_of: datetime) -> _Found:
+    """What had happened by then."""
     connection = mart.connect()
     try:
         tables = connection.tables
         moment = ibis.literal(as_of.astimezone(UTC))
         users = tables["users"]
-        users = users.filter(users.joined_at <= moment).select("user_id", "role", "experience_years")
+        users = users.filter(users.joined_at <= moment).select(
+            "user_id", "role", "experience_years", "certification", "joined_at"
+        )
         answers = tables["answers"]
         answers = answers.filter(answers.answered_at <= moment)
         answers = answers.join(tables["items"].select("item_id", "skill_id"), "item_id").select(
             "user_id", "skill_id", "item_id", "correct", "answered_at", "seconds"
         )
         sessions = tables["sessions"]
-        sessions = sessions.filter(sessions.ended_at <= moment).select(
-            "user_id", "started_at", "minutes", "lessons_finished", "lesson_id"
+        sessions = sessions.filter(sessions.started_at <= moment).select(
+            "user_id",
+            "started_at",
+            "minutes",
+            "lessons_finished",
+            "lesson_id",
+            is_over=(sessions.ended_at <= moment).fill_null(False),
         )
+        exams = tables["exams"]
+        exams = exams.filter(exams.taken_at <= moment).select("user_id", "certification", "taken_at", "passed")
         judged = as_frame(answers.order_by("user_id", "answered_at", "item_id"))
-        judged["answered_at"] = (judged["answered_at"] - pd.Timestamp(0, tz=UTC)) / pd.Timedelta(days=1)
-        return as_frame(users.order_by("user_id")), judged, as_frame(sessions.order_by("user_id", "started_at"))
+        judged["answered_at"] = (judged["answered_at"] - EPOCH) / DAY
+        return _Found(
+            users=as_frame(users.order_by("user_id")),
+            answers=judged,
+            sessions=as_frame(sessions.order_by("user_id", "started_at")),
+            exams=as_frame(exams.order_by("user_id", "taken_at")),
+        )
     finally:
         connection.backend.disconnect()

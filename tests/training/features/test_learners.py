@@ -1,7 +1,9 @@
 """What a snapshot holds of learners: allowed by the contract, nothing of the future, carried on by recent answers."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
+import pandas as pd
 import protovalidate
 import pytest
 
@@ -10,9 +12,10 @@ from paedsresus.ml.v1 import learning_pb2
 from server.modules.learning.learner_knowledge import learner_known
 from server.serving.by_id import newer_events
 from tests.training.features.conftest import MakeMart
-from tests.training.features.test_churn import as_seen_at
+from training.data.columns import as_seen_at
 from training.data.mart import Mart
 from training.data.tables import TABLES
+from training.features.certification import COMPUTED, exam_tables
 from training.features.learners import learner_features
 
 Learners = dict[str, learning_pb2.LearnerFeatures]
@@ -78,3 +81,26 @@ def test_a_snapshot_with_the_answers_since_says_what_a_newer_one_says(
 
 def _since(features: learning_pb2.LearnerFeatures, began: float) -> list[learning_pb2.SkillEvent]:
     return [each for each in features.knowledge.history if each.event_time.ToNanoseconds() * 1e-9 > began]
+
+
+def test_before_an_exam_a_snapshot_says_what_training_was_told(simulated_mart: Mart) -> None:
+    """Of learners before exams of the certification that they gave at joining; the date alone no snapshot knows."""
+    rows = exam_tables(simulated_mart).rows
+    shared = {each.name for each in learning_pb2.LearnerFeatures.DESCRIPTOR.fields} & set(COMPUTED)
+    assert shared == set(COMPUTED) - {"exam_time", "cut_score"}
+    for place in (len(rows) // 3, len(rows) // 2, len(rows) - 1):
+        row = rows.iloc[place]
+        told = dict(learner_features(simulated_mart, as_of=row["as_of_time"].to_pydatetime()))[row["subject_id"]]
+
+        known = {field.name for field, _ in told.ListFields()} & shared
+        assert {name: _plain(told, name) for name in known} == pytest.approx({name: row[name] for name in known})
+        assert all(pd.isna(row[name]) for name in shared - known)
+
+
+def _plain(features: learning_pb2.LearnerFeatures, name: str) -> Any:
+    """A field's value, of an enum its name without prefix."""
+    value = getattr(features, name)
+    enum = features.DESCRIPTOR.fields_by_name[name].enum_type
+    if enum is None:
+        return value
+    return enum.values_by_number[value].name.removeprefix(enum.values_by_number[0].name.removesuffix("UNSPECIFIED"))

@@ -1658,7 +1658,9 @@ class PredictCertificationSuccessSubject(_message.Message):
     """Pseudonym as in the platform's users table."""
     @_builtins.property
     def overrides(self) -> Global___PredictCertificationSuccessFeatures:
-        """Fields set here replace those of the snapshot. Without them the answer is about the learner's next booked exam."""
+        """Fields set here replace those of the snapshot. Without them the answer is about the certification that the learner
+        works towards; the exam's date is for the caller to say.
+        """
 
     @_builtins.property
     def recent(self) -> _containers.RepeatedCompositeFieldContainer[Global___SkillEvent]:
