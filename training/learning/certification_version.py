@@ -35,7 +35,7 @@ from training.onnx_trees import run_onnx, trees_to_onnx
 from training.recipe import Fitted, Recipe, Say
 
 JUDGED_SHARE = 0.3  # of the exams, the newest
-SLIP = 0.05  # JUDGEMENT: wrong while knowing; more would put pass marks of 84 % out of reach of those who know
+SLIP = 0.05  # JUDGEMENT: wrong while knowing; more would put cut scores of 84 % out of reach of those who know
 GOLDEN = 24
 NAME = "certification"
 PURPOSE = (

@@ -209,8 +209,8 @@ class ExamParameters:
     """What an exam is.
 
     Attributes:
-        items: questions; 50, as in the written PALS exam, whose pass mark of 84 % is 42 of them (Wolfram 2003 for the
-            mark). Which questions come is the exam's chance.
+        items: questions; 50, as in the written PALS exam, whose cut score of 84 % is 42 of them (Wolfram 2003 for
+            that). Which questions come is the exam's chance.
         easier_logit: by how much they are easier than the bank's, so that two in three pass. JUDGEMENT
         booked_days: earliest and latest booking before the exam. JUDGEMENT
         sits_again: share of those who failed. JUDGEMENT

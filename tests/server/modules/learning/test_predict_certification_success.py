@@ -196,7 +196,7 @@ def test_a_mastery_that_the_caller_knows_is_taken(version: ExamVersion) -> None:
     assert response.info.evidence == common_pb2.EVIDENCE_PERSONAL
 
 
-def test_the_callers_pass_mark_goes_before_the_certifications(version: ExamVersion) -> None:
+def test_the_callers_cut_score_goes_before_the_certifications(version: ExamVersion) -> None:
     def chance(cut: float | None) -> float:
         request = _pals() if cut is None else _pals(cut_score=cut)
         _event(request, "shock", correct=True)
