@@ -228,7 +228,8 @@ class _Asking:
         return self.answering.question(context.request_id, key, as_of, raw, call, asked=asked)
 
     def filled(self, seat: Seat, question: Question) -> Question:
-        """The question as this version reads it; the same one where it brought its features, or has been filled.
+        """The question as this version reads it and as it is recorded; the same one where it brought its features, or
+        has been filled.
 
         Raises: ServingError: as `ById.find`. InvalidField: overrides and snapshot together break a rule; what is large
             is judged in the compute process.
@@ -241,7 +242,7 @@ class _Asking:
         is_changed = asked.request.by_id.HasField("overrides") or len(question.raw) > JUDGED_HERE_BYTES
         if is_changed and full.ByteSize() <= JUDGED_HERE_BYTES:
             judge(full)
-        return question._replace(asked=Asked(asked.request, full, feature_set, found))
+        return question._replace(raw=full.SerializeToString(), asked=Asked(asked.request, full, feature_set, found))
 
     def _fits(self, seat: Seat, question: Question) -> bool:
         """By id a version can answer where the snapshot has its features."""
@@ -255,7 +256,7 @@ async def _solve_elsewhere(asking: _Asking, solve: ComputeSolve, request: Any, r
     else:
         judge(request)
     question = asking.ask(request, raw, call)
-    if has_id(request):  # once, so that a copy is scored on the same features
+    if has_id(request):  # once, so that record and copies are of the same features as the answer
         question = asking.filled(asking.answering.choose(question).seat, question)
     return await _send(asking, solve, question, call)
 
@@ -285,10 +286,10 @@ async def _score(
     _rows: Rows,
 ) -> Drawn:
     method = asking.method
-    asked: Asked = asking.filled(seat, question).asked
-    raw = question.raw if asked.found is None else asked.full.SerializeToString()
-    answered = await solve(Job(seat.deployment.digest, method.path, moment_of(seat, question), raw), remaining())
-    return _finish(method.response.FromString(answered), seat, question, asked.found)
+    question = asking.filled(seat, question)
+    job = Job(seat.deployment.digest, method.path, moment_of(seat, question), question.raw)
+    answered = await solve(job, remaining())
+    return _finish(method.response.FromString(answered), seat, question, question.asked.found)
 
 
 def _is_light(method: Whole, request: Any, size: int, most: int) -> bool:

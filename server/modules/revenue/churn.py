@@ -90,14 +90,23 @@ def open_churn(artifact: Artifact, load: Load) -> ChurnModel:
 CHURN = ModelKind(features=FEATURES, open=open_churn)
 
 
+class SubjectAsked(NamedTuple):
+    """A subscriber asked for by id."""
+
+    snapshots: ById
+    request: Any  # PredictChurnRequest as it came
+    feature_set: str = ""  # of the versions that the features in hand are for; empty before the look-up
+    said: bytes = b""  # what the answer says of them, to append to it
+
+
 class ChurnAsked(NamedTuple):
     """What PredictChurn asks, read once from its message, and what was found out about it before the answer."""
 
     request: Any  # PredictChurnRequest
-    features: Any  # its PredictChurnFeatures; None by id
+    features: Any  # its PredictChurnFeatures; None by id before the look-up
     horizons: tuple[int, ...]
     wants_curve: bool
-    by_id: ById
+    by_id: SubjectAsked | None = None
     explained: tuple[Seat, bytes] | None = None  # the version that was explained, and bytes of its reasons
 
 
@@ -107,10 +116,9 @@ def answer_churn(seat: Seat, question: Question) -> bytes:
     Raises: InvalidField: a feature breaks a rule of the contract. VersionFailed: the score is not a finite number.
     """
     model: ChurnModel = seat.deployment.asked
-    _, features, horizons, wants_curve, _, explained = question.asked
-    found = b""
-    if features is None:
-        question, found = look_up(seat, question)
+    if question.asked.by_id is not None:
+        question = look_up(seat, question)
+    _, _, horizons, wants_curve, by_id, explained = question.asked
     read = read_features(model, question)
     margin = model.predictor.margin()
     if margin - margin != 0.0:
@@ -124,19 +132,24 @@ def answer_churn(seat: Seat, question: Question) -> bytes:
         reply += _survival(margin, model.parameters)
     if explained is not None and explained[0] is seat:  # reasons of a version that fell back are not the champion's
         reply += explained[1]
-    return reply + found if found else reply
+    return reply if by_id is None else reply + by_id.said
 
 
-def look_up(seat: Seat, question: Question) -> tuple[Question, bytes]:
-    """A question by id as one by features for this version, and bytes that say so, to append to the answer.
+def look_up(seat: Seat, question: Question) -> Question:
+    """A question by id as the one by features that this version reads and that is recorded; others stay as they are.
 
     Raises: ServingError: as `ById.find`.
     """
     asked: ChurnAsked = question.asked
-    found = asked.by_id.find(asked.request.by_id, revenue_pb2.PredictChurnFeatures, seat, question.as_of)
-    request = revenue_pb2.PredictChurnRequest(features=found.features)
-    by_features = asked._replace(request=request, features=request.features)
-    return question._replace(asked=by_features), revenue_pb2.PredictChurnResponse(info=found.info).SerializeToString()
+    by_id, feature_set = asked.by_id, seat.deployment.facts.feature_set
+    if by_id is None or by_id.feature_set == feature_set:
+        return question
+    full, info = by_id.snapshots.fill(by_id.request, seat, question.as_of)
+    said = revenue_pb2.PredictChurnResponse(info=info).SerializeToString()
+    found = by_id._replace(feature_set=feature_set, said=said)
+    return question._replace(
+        raw=full.SerializeToString(), asked=asked._replace(request=full, features=full.features, by_id=found)
+    )
 
 
 def reasons_of(seat: Seat, question: Question, contributions: Sequence[float]) -> bytes:

@@ -18,7 +18,16 @@ from server.modules.revenue import (
     optimize_payment_flow,
     recommend_upsell,
 )
-from server.modules.revenue.churn import CHURN, FEATURES, ChurnAsked, answer_churn, feature_row, look_up, reasons_of
+from server.modules.revenue.churn import (
+    CHURN,
+    FEATURES,
+    ChurnAsked,
+    SubjectAsked,
+    answer_churn,
+    feature_row,
+    look_up,
+    reasons_of,
+)
 from server.modules.revenue.churn_batch import BatchAsked, answer_batch
 from server.monitor.status import StatusFacts, module_status
 from server.serving.answering import Answering, Choice, Means, Question
@@ -76,7 +85,7 @@ class RevenueService:
             model="churn",
             method=PREDICT_CHURN,
             work=answer_churn,
-            fits=lambda seat, question: question.asked.features is not None or self._by_id.knows(seat),
+            fits=lambda seat, question: question.asked.by_id is None or self._by_id.knows(seat),
         )
         self._batch = Answering(means, model="churn", method=BATCH_PREDICT_CHURN, work=answer_churn)
         self._columns = ColumnsReader(FEATURES, revenue_pb2.PredictChurnColumns.DESCRIPTOR)
@@ -103,19 +112,22 @@ class RevenueService:
         request = parse(revenue_pb2.PredictChurnRequest, raw)
         read = self._accept_churn(request) or judged(request, self._keep_churn)
         request_id, subject_id, routing_key, as_of_time, explain, features, by_id, horizons, wants_curve = read
-        asked = ChurnAsked(request, features, tuple(horizons) or DEFAULT_HORIZONS, wants_curve, self._by_id)
-        key = routing_key or subject_id or (by_id.subject_id if features is None else "")
+        key, subject = routing_key or subject_id, None
+        if by_id is not None:
+            key, subject = key or by_id.subject_id, SubjectAsked(self._by_id, request)
+        asked = ChurnAsked(request, features, tuple(horizons) or DEFAULT_HORIZONS, wants_curve, subject)
         question = self._churn.question(request_id, key, as_of_time, raw, call, asked=asked)
         choice = self._churn.choose(question)
+        if by_id is not None:  # once, so that reasons and copies are of the same features as the answer
+            question = look_up(choice.seat, question)
         return self._explained(choice, question, call) if explain else self._churn.answer(choice, question, call)
 
     async def _explained(self, choice: Choice, question: Question, call: Call) -> bytes:
         """The answer with its reasons, which come from the compute process."""
         seat = choice.seat
-        by_features = look_up(seat, question)[0] if question.asked.features is None else question
-        row = feature_row(seat, by_features)
+        row = feature_row(seat, question)
         _, contributions = await self._explain(seat.deployment.digest, row, call.time_remaining())
-        explained = (seat, reasons_of(seat, by_features, contributions))
+        explained = (seat, reasons_of(seat, question, contributions))
         return self._churn.answer(choice, question._replace(asked=question.asked._replace(explained=explained)), call)
 
     async def batch_predict_churn(self, raw: bytes, call: Call) -> bytes:

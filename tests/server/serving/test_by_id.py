@@ -193,6 +193,16 @@ def test_a_challenger_in_shadow_scores_the_same_subject(desk: Desk) -> None:
     assert scored.churn == desk.predict(by_features(PEOPLE["user-1"])).churn
 
 
+def test_what_is_recorded_can_be_asked_again_of_any_version(desk: Desk) -> None:
+    answer = desk.predict(by_id("user-1"))
+
+    (attempt,) = desk.attempts()
+    recorded = revenue_pb2.PredictChurnRequest.FromString(attempt.request)
+    assert recorded.features == PEOPLE["user-1"]
+    assert recorded.context.request_id == "r"
+    assert desk.predict(recorded).churn == answer.churn
+
+
 def test_reasons_are_those_of_the_snapshots_features(desk: Desk) -> None:
     asked, brought = by_id("user-1"), by_features(PEOPLE["user-1"])
     asked.context.explain = brought.context.explain = True
