@@ -7,17 +7,17 @@ all else; without skills there is no z and another slope and offset stand. A ski
 were it known, less what it is.
 Sources: Corbett and Anderson 1995, User Model User-Adapt Interact 4:253 (guess and slip); Lord 1980, Applications of
 Item Response Theory, ch. 4 (number-right score); Platt 1999 (slope and offset); Wolpert 1992 (a second layer on
-held-out scores).
+held-out scores); Vovk, Gammerman and Shafer 2005 (an interval from errors that were seen).
 Pure, plain floats. Not here: how the margin is computed (the artifact's ONNX graph); the fit (training/learning).
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import NormalDist
 from typing import Any, Final, NamedTuple
 
 from methods.statistics.bands import Band, Interval, parse_band, sigmoid
+from methods.statistics.normal import normal
 
 FACTS_LEAST: Final = 100  # outcomes below which a calibration error is mostly chance: 15 bins of seven
 EVERYBODY: Final = "all exams"  # name of the group that everybody belongs to
@@ -74,6 +74,8 @@ class CertificationParameters:
         skilled: for the others; None when the version was fitted without skills, and then names no weak ones.
         guess, slip: chance of a right answer without knowing, of a wrong one while knowing.
         exam_items: items in an exam; the fewer, the more chance decides.
+        score_reach: standard deviations from an expected score to the ends of its interval, as scores that were seen
+            ask for; None: as a normal distribution would.
         facts: calibration by group, the most special first.
     """
 
@@ -82,6 +84,7 @@ class CertificationParameters:
     guess: float = 0.2
     slip: float = 0.1
     exam_items: int = 50
+    score_reach: float | None = None
     facts: tuple[CalibrationFacts, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -92,6 +95,7 @@ class CertificationParameters:
             "guess": self.guess,
             "slip": self.slip,
             "exam_items": self.exam_items,
+            "score_reach": self.score_reach,
             "facts": [{name: getattr(facts, name) for name in CalibrationFacts.__slots__} for facts in self.facts],
         }
 
@@ -174,7 +178,8 @@ def expect_exam(skills: Sequence[SkillMastery], cut_score: float, parameters: Ce
         variance += (share * span) ** 2 * known * (1.0 - known)
     spread = math.sqrt(variance + score * (1.0 - score) / parameters.exam_items)
     band = parameters.plain.band if parameters.skilled is None else parameters.skilled.band
-    reach = NormalDist().inv_cdf((1.0 + band.level) / 2.0) * spread
+    known_reach = parameters.score_reach
+    reach = (normal().inv_cdf((1.0 + band.level) / 2.0) if known_reach is None else known_reach) * spread
     return Exam(
         score=Interval(score, max(score - reach, 0.0), min(score + reach, 1.0)),
         spread=spread,
@@ -253,6 +258,7 @@ def parse_certification(value: Any) -> CertificationParameters:
     items = value.get("exam_items")
     if not isinstance(items, int) or isinstance(items, bool) or items < 1:
         raise ValueError("exam_items: must be a whole number, 1 or more")
+    reach = value.get("score_reach")
     facts = value.get("facts")
     if not isinstance(facts, list):
         raise ValueError("facts: must be a list")  # noqa: TRY004 - as above
@@ -262,6 +268,7 @@ def parse_certification(value: Any) -> CertificationParameters:
         guess=guess,
         slip=slip,
         exam_items=items,
+        score_reach=None if reach is None else _number(reach, "score_reach", low=0.0, high=1e3),
         facts=tuple(_parse_facts(entry, f"facts.{at}") for at, entry in enumerate(facts)),
     )
 

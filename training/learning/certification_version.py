@@ -30,7 +30,7 @@ from training.learning import exams as exam_rows
 from training.learning.certification import CertificationOptions, fit_certification
 from training.learning.certification_judging import calibration_facts, gates_of, judge, slices_of
 from training.learning.exam_skills import fit_exam_items, fit_skill_prior
-from training.learning.exams import Exams, exam_count, exams_of, split_at, with_readiness
+from training.learning.exams import Exams, exam_count, exams_of, expected_scores, split_at, with_readiness
 from training.onnx_trees import run_onnx, trees_to_onnx
 from training.recipe import Fitted, Recipe, Say
 
@@ -68,7 +68,7 @@ def fit_version(mart: Mart, rng: np.random.Generator, say: Say) -> Fitted:
     options = CertificationOptions(guess=version.outcome.guess, slip=version.outcome.slip)
     model = fit_certification(early.rows, version.schema, options, rng, progress=say)
     graph = trees_to_onnx(model.booster)
-    version = replace(version, outcome=model.parameters)
+    version = replace(version, outcome=replace(model.parameters, score_reach=_score_reach(early, version)))
     say("foretelling later exams")
     judged = judge(early, late, version, graph, rng)
     day = (taken.max() - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)
@@ -104,6 +104,12 @@ def fit_version(mart: Mart, rng: np.random.Generator, say: Say) -> Fitted:
         limits=LIMITS,
         files={"model.onnx": graph},
     )
+
+
+def _score_reach(early: Exams, version: ExamKnowledge) -> float | None:
+    """Standard deviations within which the scores fitted on lay as often as an interval promises; None without any."""
+    reached, expected, spread = expected_scores(early, version).T
+    return float(np.quantile(np.abs(reached - expected) / spread, version.skills.level)) if reached.size else None
 
 
 def _before_the_fit(early: Exams, certifications: Mapping[str, tuple[str, ...]]) -> ExamKnowledge:

@@ -81,6 +81,17 @@ def with_readiness(exams: Exams, version: ExamKnowledge) -> Exams:
     return replace(exams, rows=replace(exams.rows, readiness=z))
 
 
+def expected_scores(exams: Exams, version: ExamKnowledge) -> NDArray[np.float64]:
+    """Score reached, score expected and its standard deviation of every row with known skills, (rows, 3)."""
+    found = []
+    for (row, name, cut), reached in zip(_names(exams), exams.frame["score"].tolist(), strict=True):
+        known, plan = exams.skills.get(row), version.exams.get(name)
+        if known and plan is not None:
+            exam = expect_exam(masteries(known, plan.weights, version.skills), cut, version.outcome)
+            found.append((reached, exam.score.value, exam.spread))
+    return np.array(found, dtype=np.float64).reshape(-1, 3)
+
+
 def predict(exams: Exams, margin: NDArray[np.float64], version: ExamKnowledge) -> list[Certified]:
     """The version's answer for every row."""
     answers = []

@@ -37,6 +37,7 @@ KNOWLEDGE_ONLY = "About knowledge alone: skill at the bedside cannot be read fro
 HANDS_ON_UNREAD = (
     "About knowledge alone: this version was fitted on no scores from the manikin, and does not read yours."
 )
+POSTERIOR = common_pb2.ESTIMATE_METHOD_POSTERIOR
 UNIT = "log-odds against not knowing it"
 USE = (
     "practice_minutes_28d",
@@ -187,7 +188,8 @@ def _fill(response: Any, found: Certified, version: ExamVersion) -> None:
     layer = outcome.plain if found.exam is None or outcome.skilled is None else outcome.skilled
     _estimate(response.pass_probability, found.passing, layer.band.level, common_pb2.ESTIMATE_METHOD_BOOTSTRAP)
     if found.exam is not None:
-        _estimate(response.expected_score, found.exam.score, layer.band.level)
+        of_score = POSTERIOR if outcome.score_reach is None else common_pb2.ESTIMATE_METHOD_CONFORMAL
+        _estimate(response.expected_score, found.exam.score, layer.band.level, of_score)
     for weak in found.weakest:
         said = response.weakest_skills.add(skill_id=weak.skill_id)
         _estimate(said.mastery, weak.mastery, version.knowledge.skills.level)
@@ -241,6 +243,6 @@ def _say(response: Any, version: ExamVersion, features: Any, as_of: float, known
         info.warnings.append(common_pb2.WARNING_OUT_OF_RANGE)
 
 
-def _estimate(estimate: Any, value: Interval, level: float, method: Any = common_pb2.ESTIMATE_METHOD_POSTERIOR) -> None:
+def _estimate(estimate: Any, value: Interval, level: float, method: Any = POSTERIOR) -> None:
     estimate.value, estimate.lower, estimate.upper = value
     estimate.level, estimate.method = level, method

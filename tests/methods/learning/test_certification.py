@@ -1,5 +1,7 @@
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -187,3 +189,19 @@ def test_the_worked_example_of_the_page_is_what_the_code_gives() -> None:
     rows = re.findall(r"^\| ([a-z][a-z -]+) \| (-?[\d.]+) \|$", PAGE.read_text(), re.MULTILINE)
     said = {name: float(number) for name, number in rows}
     assert said == {name: pytest.approx(value, abs=5e-5) for name, value in given.items()}
+
+
+def test_the_interval_of_a_score_reaches_as_far_as_seen_scores_ask_for() -> None:
+    skills = [known("a", 0.5), known("b", 0.6)]
+    usual = expect_exam(skills, 0.7, PARAMETERS)
+    narrow = expect_exam(skills, 0.7, replace(PARAMETERS, score_reach=0.5))
+
+    assert narrow.score.upper - narrow.score.value == pytest.approx(0.5 * usual.spread)
+    assert (narrow.score.value, narrow.readiness) == (usual.score.value, usual.readiness)
+    assert parse_certification(replace(PARAMETERS, score_reach=0.5).to_json()).score_reach == 0.5
+
+
+@pytest.mark.parametrize("reach", [-1.0, "far", float("nan"), True])
+def test_a_wrong_reach_is_named(reach: Any) -> None:
+    with pytest.raises(ValueError, match="score_reach"):
+        parse_certification({**PARAMETERS.to_json(), "score_reach": reach})
