@@ -11,11 +11,12 @@ import importlib
 import inspect
 import json
 import pkgutil
-from collections.abc import Awaitable, Mapping
-from functools import cached_property
+from collections.abc import Awaitable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.json_format import ParseDict
@@ -37,6 +38,7 @@ from server.serving.deployments import Deployment, Live, make_routes
 from server.serving.heavy import contributions
 from server.serving.load import load_version
 from server.serving.whole import Job, Whole, solve_job
+from tests.battery.rich import RICH
 from tests.fakes.artifacts import AS_OF
 from tests.fakes.serving import FakeCall, FakeMeters, FakeShadow
 
@@ -44,6 +46,18 @@ WHOLE: Mapping[str, Whole] = {
     method.path: method for module in (revenue, learning) for method in (*module.WHOLE, *module.HEAVY)
 }
 BUILT = built_methods()
+RICHLY = "rich "  # begins the model's name where a method is tried with a version of rich.py
+TRIED = (
+    *BUILT,
+    *(replace(each, models=(RICHLY + each.models[0],)) for each in BUILT if each.models[0] in RICH),
+)
+
+
+def named(methods: Iterable[Method]) -> list[Any]:
+    """Methods as parameters of a test, each with its id."""
+    return [
+        pytest.param(each, id=each.name + ("-rich" if each.models[0].startswith(RICHLY) else "")) for each in methods
+    ]
 
 
 def messages_of(method: Method) -> tuple[type[Message], type[Message]]:
@@ -53,11 +67,11 @@ def messages_of(method: Method) -> tuple[type[Message], type[Message]]:
 
 
 def single_of(method: Method) -> Method | None:
-    """The method that answers one row of a batch; None for a method that is no batch."""
+    """The method that answers one row of a batch by the same version; None for a method that is no batch."""
     if not method.name.startswith("Batch"):
         return None
-    service, name = method.service, method.name.removeprefix("Batch")
-    return next(other for other in BUILT if (other.service, other.name) == (service, name))
+    asked = (method.service, method.name.removeprefix("Batch"), method.models[0])
+    return next(other for other in TRIED if (other.service, other.name, other.models[0]) == asked)
 
 
 class Nobody:
@@ -88,16 +102,29 @@ class House:
             model: load_version(load, folder, COMPUTED) for model, load in loads.items()
         }
         self._computed = {each.digest: each for each in self.computed.values()}
+        self._golden = {
+            model: [case["request"] for case in json.loads((place / "golden.json").read_bytes())["cases"]]
+            for model, place in self.artifacts.items()
+            if (place / "golden.json").exists()  # a snapshot of features answers nothing by itself
+        }
+        self._answers = self._services(self.versions)
+        rich = dict(self.versions)
+        for model, make in RICH.items():
+            asked, self._golden[RICHLY + model] = make()
+            digest = digest_of(f"{RICHLY}{model}".encode())
+            rich[model] = self.versions[RICHLY + model] = replace(self.versions[model], digest=digest, asked=asked)
+            self._computed[digest] = self.computed[RICHLY + model] = rich[model]
+        self._rich_answers = self._services(rich)
+
+    def _services(self, versions: Mapping[str, Deployment[Any]]) -> dict[str, Any]:
+        """The answers of every module's service, with these versions live."""
         live = Live()
-        desired = Desired(
-            generation=1,
-            load=tuple(loads.values()),
-            route={
-                model: Route(champion=ChampionRoute(version=1, digest=load.digest, since=AS_OF))
-                for model, load in loads.items()
-            },
-        )
-        live.routes = make_routes(desired, {each.digest: each for each in self.versions.values()}, live.routes)
+        loads = tuple(Load(model=each.model, version=1, digest=each.digest, folder="-") for each in versions.values())
+        routes = {
+            each.model: Route(champion=ChampionRoute(version=1, digest=each.digest, since=AS_OF)) for each in loads
+        }
+        desired = Desired(generation=1, load=loads, route=routes)
+        live.routes = make_routes(desired, {each.digest: each for each in versions.values()}, live.routes)
         means = Means(
             live=live,
             recorder=Nobody(),
@@ -114,16 +141,18 @@ class House:
             "explain": self._explain,
             "solve": self._solve,
         }
-        self._answers: dict[str, Any] = {}
+        answers: dict[str, Any] = {}
         for name in pkgutil.iter_modules(server.modules.__path__):
             module = importlib.import_module(f"server.modules.{name.name}.service")
             service = getattr(module, f"{name.name.capitalize()}Service")
             wanted = inspect.signature(service).parameters
-            self._answers |= service(**{each: parts[each] for each in wanted}).methods()
+            answers |= service(**{each: parts[each] for each in wanted}).methods()
+        return answers
 
     def ask(self, method: Method, request: Message) -> Any:
         """The answer to one request; raises ServingError as the method does."""
-        reply: bytes | Awaitable[bytes] = self._answers[method.path](request.SerializeToString(), FakeCall())
+        answers = self._rich_answers if method.models[0].startswith(RICHLY) else self._answers
+        reply: bytes | Awaitable[bytes] = answers[method.path](request.SerializeToString(), FakeCall())
         if not isinstance(reply, bytes):
             reply = asyncio.run(_wait(reply))
         return messages_of(method)[1].FromString(reply)
@@ -147,14 +176,6 @@ class House:
 
     def __contains__(self, method: Method) -> bool:
         return set(method.models[:1]) <= set(self.versions)
-
-    @cached_property
-    def _golden(self) -> dict[str, list[Any]]:
-        return {
-            model: [case["request"] for case in json.loads((folder / "golden.json").read_bytes())["cases"]]
-            for model, folder in self.artifacts.items()
-            if (folder / "golden.json").exists()  # a snapshot of features answers nothing by itself
-        }
 
     def _failed(self, deployment: Deployment[Any], request_id: str) -> None:
         raise AssertionError(f"{deployment.model} failed at {request_id or 'a request without an id'}")

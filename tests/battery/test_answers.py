@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 
 from paedsresus.ml.v1 import common_pb2
 from server.serving.contract import Method
-from tests.battery.house import BUILT, House, messages_of, single_of
+from tests.battery.house import TRIED, House, messages_of, named, single_of
 from tests.battery.requests import answer_or_reason, drawn
 from tests.contract.test_comments import PROTOS, comments, parts
 from tools.proto.compiler import run_protoc
@@ -24,12 +24,14 @@ from tools.proto.sources import proto_files
 
 DRAWN, DRAWS = 25, 400
 SUM_ERROR = 1e-9
+REASONS_MOST = 5
+UNMOVED = {"RecommendUpsell"}  # a version to which all customers are alike has no reasons; the rich one has
 UNSEEN_MOST = 0.05  # probability of arms that DRAWS draws may all miss
 STANDARD_ERRORS = 4.5  # one share in 150,000 lies further off by chance
 CHANCE = re.compile(r"[\[(]0, 1\]|\b0 to 1\b")
 ADDING_UP = re.compile(r"add\s+up\s+to\s+1\b")
 
-every_method = pytest.mark.parametrize("method", [pytest.param(each, id=each.name) for each in BUILT])
+every_method = pytest.mark.parametrize("method", named(TRIED))
 
 
 def ranks(kind: Descriptor) -> str | None:
@@ -38,7 +40,8 @@ def ranks(kind: Descriptor) -> str | None:
     return next((field.name for field in lists if "propensity" in field.message_type.fields_by_name), None)
 
 
-EXPLORING = [method for method in BUILT if ranks(messages_of(method)[1].DESCRIPTOR)]
+EXPLAINING = [method for method in TRIED if "reasons" in messages_of(method)[1].DESCRIPTOR.fields_by_name]
+EXPLORING = [method for method in TRIED if ranks(messages_of(method)[1].DESCRIPTOR)]
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +144,25 @@ def test_of_somebody_unknown_an_answer_claims_no_personal_evidence(house: House,
             assert answer.info.evidence != common_pb2.EVIDENCE_PERSONAL
 
 
-@pytest.mark.parametrize("method", [pytest.param(each, id=each.name) for each in EXPLORING])
+@pytest.mark.parametrize("method", named(EXPLAINING))
+def test_reasons_are_five_at_most_the_largest_first_and_in_words(house: House, method: Method) -> None:
+    requests = [*house.golden(method), *(drawn(house, method, seed) for seed in range(DRAWN))]
+    found = []
+    for request in requests:
+        request.context.explain = True
+        answer = answer_or_reason(house, method, request)
+        if isinstance(answer, Message):
+            found.append(list(answer.reasons))  # type: ignore[attr-defined]
+
+    assert any(found) or method.name in UNMOVED, "nothing was ever explained"
+    for reasons in found:
+        sizes = [abs(reason.contribution) for reason in reasons]
+        assert len(sizes) <= REASONS_MOST
+        assert sizes == sorted(sizes, reverse=True)
+        assert all(reason.feature and reason.unit and reason.text.endswith(".") for reason in reasons)
+
+
+@pytest.mark.parametrize("method", named(EXPLORING))
 def test_what_is_drawn_is_drawn_with_the_probability_that_the_answer_says(house: House, method: Method) -> None:
     name = ranks(messages_of(method)[1].DESCRIPTOR)
     assert name is not None

@@ -11,13 +11,13 @@ from google.protobuf.message import Message
 from paedsresus.ml.rows import churn_rows, ltv_rows
 from server.errors import Reason
 from server.serving.contract import Method
-from tests.battery.house import BUILT, House, single_of
+from tests.battery.house import TRIED, House, named, single_of
 from tests.battery.requests import answer_or_reason, drawn
 
 Row = tuple[Any, ...]
 ROUNDING = 1e-6  # float32 graphs sum in another order for many rows
 DRAWN = 40
-BATCHES = [method for method in BUILT if single_of(method) is not None]
+BATCHES = [method for method in TRIED if single_of(method) is not None]
 
 
 def _churn_single(answer: Any) -> Row:
@@ -62,7 +62,7 @@ def _ltv_rows(answer: Any, rows: int) -> list[Row | Reason]:
 READ = {"BatchPredictChurn": (_churn_single, _churn_rows), "BatchCalculateLtv": (_ltv_single, _ltv_rows)}
 """How a batch's columns say what the answers to its rows say; a batch that is added needs an entry."""
 
-every_batch = pytest.mark.parametrize("method", [pytest.param(each, id=each.name) for each in BATCHES])
+every_batch = pytest.mark.parametrize("method", named(BATCHES))
 
 
 @every_batch

@@ -11,9 +11,7 @@ import pytest
 
 from methods.revenue.churn import ChurnParameters
 from methods.revenue.ltv import prepare_purchases, value_of_purchases
-from methods.revenue.ltv_parameters import LtvParameters, PurchaseParameters
-from methods.revenue.purchases import Histories, PurchaseModel
-from methods.revenue.subscriptions import CohortHazard
+from methods.revenue.purchases import Histories
 from paedsresus.ml.v1 import common_pb2, revenue_pb2
 from server.errors import InvalidField, WrongState
 from server.modules.revenue import calculate_ltv, calculate_ltv_batch
@@ -21,18 +19,8 @@ from server.modules.revenue.ltv_rows import opened
 from server.serving.whole import Moment
 from server.serving.wire.judge import judge
 from tests.fakes.artifacts import AS_OF
+from tests.fakes.ltv_versions import CHURN, PARAMETERS, PURCHASES
 
-PURCHASES = PurchaseParameters(
-    model=PurchaseModel.PARETO_NBD,
-    theta=(0.553, 10.578, 0.606, 11.669),
-    covariance=((0.007, 0.0, 0.0, 0.0), (0.0, 0.006, 0.0, 0.0), (0.0, 0.0, 0.09, 0.0), (0.0, 0.0, 0.0, 0.28)),
-    value_theta=(6.25, 3.744, 1544.36),
-    value_covariance=((0.03, 0.0, 0.0), (0.0, 0.01, 0.0), (0.0, 0.0, 0.05)),
-    observed_weeks=200.0,
-)
-MONTHLY = CohortHazard(plan="MONTHLY", period_days=28, hazards=(0.1,) * 80, variances=(0.0004,) * 80)
-CHURN = ChurnParameters(period_days=28, slopes=(1.0,) * 13, offsets=(-3.0,) * 13)
-PARAMETERS = LtvParameters(purchases=PURCHASES, cohorts=(MONTHLY,), margin_rate=0.5)
 MODEL = opened(PARAMETERS, "USD")
 MOMENT = Moment(AS_OF.timestamp(), bytes(32))
 BOUGHT: dict[str, Any] = {"frequency": 2, "recency_weeks": 30.0, "observed_weeks": 39.0, "mean_value": (2_000, "USD")}
