@@ -34,7 +34,7 @@ SLOTS_A_WEEK, SLOT_MINUTES, SESSION_MINUTES = 3, 30.0, 10.0
 MINUTES_A_WEEK: Final = (10.0, 30.0)  # JUDGEMENT: what a clinician in service spends
 REPLAN_DAYS: Final = 14.0
 LATER_DAYS: Final = 90.0
-OPTIONS: Final = ScheduleOptions(most_rows=4_000, most_steps=12, most_skill_rows=8_000)
+OPTIONS: Final = ScheduleOptions(most_rows=8_000, most_skill_rows=8_000)
 SKILL_IDS: Final = tuple(f"s{number}" for number in range(SKILLS))
 
 
