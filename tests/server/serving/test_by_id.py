@@ -15,6 +15,7 @@ from server.desired import Switch
 from server.errors import InvalidField, NoLiveVersion, NotFound, SwitchedOff, WrongState
 from server.ledger.spool import AttemptRole
 from server.serving.by_id import newer_events
+from server.serving.deployments import Live, Routes
 from server.serving.split import assign_bucket
 from tests.fakes.artifacts import AS_OF, golden_requests
 from tests.fakes.serving import Desk
@@ -228,3 +229,22 @@ def test_every_field_of_the_features_can_be_asked_for_by_id() -> None:
     assert {each.name for each in contract.features} == {
         field.name for field in revenue_pb2.PredictChurnSubject().overrides.DESCRIPTOR.fields
     }
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="open mappings are counted in /proc")
+def test_a_snapshot_that_nobody_holds_lets_go_of_its_files_at_once(tmp_path: Path) -> None:
+    deployment = load_snapshot(tmp_path, 3, [churn_table(PEOPLE)])
+    live = Live()
+    serve_snapshot(live, deployment)
+    held = mapped(tmp_path)
+
+    live.routes = Routes()
+    del deployment
+
+    assert held > 3
+    assert mapped(tmp_path) == 0
+
+
+def mapped(folder: Path) -> int:
+    """Files below a folder that this process has mapped."""
+    return sum(str(folder) in line for line in Path("/proc/self/maps").read_text().splitlines())
