@@ -1,6 +1,6 @@
 """Learners some weeks before an exam, as somebody saw them then, and whether they passed.
 
-A row is one exam at one landmark: 84, 56, 28 or 14 days before it, when the learner had joined by then. What became
+A row is one exam at one landmark: 84, 56, 28, 14 or 3 days before it, when the learner had joined by then. What became
 known later is not looked at (tests delete the future and compare); the exam's date is a feature only from its booking.
 The contract's message PredictCertificationSuccessFeatures is the only list of names; those that no table of the
 platform tells (attendance, assessments, scores at the manikin) are left out of the schema, not filled.
@@ -22,7 +22,7 @@ from paedsresus.ml.v1 import learning_pb2
 from training.data.mart import Mart
 from training.features.landmarks import DAY, as_frame, as_time, microseconds
 
-LANDMARK_DAYS = (84, 56, 28, 14)  # before the exam; the days of the public benchmark
+LANDMARK_DAYS = (84, 56, 28, 14, 3)  # before the exam: the days of the public benchmark, and the last moment to act
 MONTH = timedelta(days=28) // timedelta(microseconds=1)
 COMPUTED = (
     "certification",

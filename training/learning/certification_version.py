@@ -62,7 +62,7 @@ def fit_version(mart: Mart, rng: np.random.Generator, say: Say) -> Fitted:
     cut = pd.Timestamp(taken.sort_values().iloc[int(len(taken) * (1.0 - JUDGED_SHARE))])
     early, late = split_at(exams, cut)
     if not len(late.rows):
-        raise ValueError("exams: none was sat two weeks after the cut, so there is nothing to be judged on")
+        raise ValueError("exams: none was sat days after the cut, so there is nothing to be judged on")
     version = _before_the_fit(early, read_catalogue(mart).certifications)
     early = with_readiness(early, version)
     options = CertificationOptions(guess=version.outcome.guess, slip=version.outcome.slip)

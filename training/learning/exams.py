@@ -49,7 +49,7 @@ def exams_of(tables: ExamTables) -> Exams:
     """
     frame = tables.rows
     if frame.empty:
-        raise ValueError("exams: the mart holds none whose learner had joined two weeks before")
+        raise ValueError("exams: the mart holds none whose learner had joined days before")
     schema = certification_schema()
     skills: dict[str, dict[str, Answered]] = {}
     for row, skill, answers, correct in tables.answers.itertuples(index=False):
