@@ -38,6 +38,7 @@ from training.revenue.churn import ChurnOptions, fit_churn
 from training.revenue.ltv import LtvOptions, fit_ltv
 from training.revenue.ltv_version import read_tables, running_at, spells_known_at
 from training.revenue.person_periods import person_periods_of
+from training.revenue.rhythm import rhythm_at
 
 USERS, WEEKS = 2_500, 104
 AHEAD_DAYS: Final = 84
@@ -97,7 +98,7 @@ def _subscriptions(mart: Mart) -> dict[str, Answered]:
     spells, payments, _ = read_tables(mart)
     now = pd.Timestamp(mart.data_time) - pd.Timedelta(days=AHEAD_DAYS)
     version = fit_ltv(None, spells_known_at(spells, now), LtvOptions()).parameters
-    running = running_at(spells, payments, now, MONTHS)
+    running = running_at(spells, payments, now, MONTHS, rhythm=rhythm_at(spells, payments, now))
     ends: list[Floats] = []
     for table in version.cohorts:
         rows = np.flatnonzero((running.plan == table.plan) & (running.asked.price > 0))

@@ -4,7 +4,7 @@ Not here: what is made of them (ltv.py); where they come from (training/revenue/
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -13,8 +13,9 @@ import numpy as np
 from methods.revenue.churn import ChurnParameters
 from methods.revenue.churn import parse_parameters as parse_churn
 from methods.revenue.purchases import PurchaseModel
-from methods.revenue.subscriptions import CHURN_PERIOD_DAYS, CohortHazard
+from methods.revenue.subscriptions import BILLING_DAYS, CHURN_PERIOD_DAYS, CohortHazard
 
+BILLING_MOST = 1_500.0  # days; nobody bills more rarely than every four years
 Matrix = tuple[tuple[float, ...], ...]
 
 
@@ -52,6 +53,8 @@ class LtvParameters:
         subscription_values: what the subscribers of the fit were worth over the default horizon at the default rate and
             the version's margin, in minor units: quantiles at equal steps from 0 to 1, never falling; empty for none.
         purchase_values: the same of customers of single purchases.
+        billing_days: plan -> length of its billing period as it was seen; other plans go by the calendar.
+        renewal_share: share of leaving that comes when a paid period ends, 0 to 1.
     """
 
     purchases: PurchaseParameters | None
@@ -61,6 +64,12 @@ class LtvParameters:
     level: float = 0.9
     subscription_values: tuple[float, ...] = ()
     purchase_values: tuple[float, ...] = ()
+    billing_days: Mapping[str, float] = field(default_factory=dict)
+    renewal_share: float = 0.0
+
+    def billing(self, plan: str) -> float:
+        """Days of a plan's billing period; raises KeyError for a plan that the contract does not have."""
+        return self.billing_days.get(plan, BILLING_DAYS[plan])
 
     def cohort(self, plan: str) -> CohortHazard | None:
         """The life table of a plan, if there is one."""
@@ -94,6 +103,8 @@ class LtvParameters:
             ],
             "subscription_values": list(self.subscription_values),
             "purchase_values": list(self.purchase_values),
+            "billing_days": dict(self.billing_days),
+            "renewal_share": self.renewal_share,
         }
 
 
@@ -110,8 +121,11 @@ def parse_parameters(value: Any) -> LtvParameters:
     level, margin_rate = _number(table, "level"), _number(table, "margin_rate")
     if not 0 < level < 1:
         raise ValueError("level: must lie in (0, 1)")
+    renewal_share = _number({"renewal_share": 0.0, **table}, "renewal_share")
     if not 0 <= margin_rate <= 1:
         raise ValueError("margin_rate: must lie in [0, 1]")
+    if not 0 <= renewal_share <= 1:
+        raise ValueError("renewal_share: must lie in [0, 1]")
     bought, cohorts = table.get("purchases"), table.get("cohorts")
     if not isinstance(cohorts, list):
         raise ValueError("cohorts: must be a list")  # noqa: TRY004 - one kind of error for a bad file
@@ -123,11 +137,25 @@ def parse_parameters(value: Any) -> LtvParameters:
         level=level,
         subscription_values=_quantiles(table, "subscription_values"),
         purchase_values=_quantiles(table, "purchase_values"),
+        billing_days=_parse_billing(table.get("billing_days", {})),
+        renewal_share=renewal_share,
     )
     plans = [each.plan for each in parameters.cohorts]
     if len(set(plans)) != len(plans):
         raise ValueError("cohorts: a plan stands there twice")
     return parameters
+
+
+def _parse_billing(value: Any) -> dict[str, float]:
+    table = _object("billing_days", value)
+    found = {}
+    for plan in table:
+        if plan not in BILLING_DAYS:
+            raise ValueError(f"billing_days: {plan!r} is no plan; plans are {', '.join(BILLING_DAYS)}")
+        found[plan] = _number(table, plan, "billing_days.")
+        if not 1 <= found[plan] <= BILLING_MOST:
+            raise ValueError(f"billing_days.{plan}: must lie between 1 and {BILLING_MOST:.0f} days")
+    return found
 
 
 def _parse_churn(value: Any) -> ChurnParameters | None:

@@ -61,12 +61,14 @@ class Subscriptions:
         billing_days: (n,) length of a billing period.
         renewal_days: (n,) days until the next payment; below 0: it was due, and the next of the same rhythm is meant.
         renewal_known: (n,) False: payments are spread evenly, as over customers whose days are unknown.
+        renewal_share: (n,) share of leaving that comes when a paid period ends, 0 to 1; None: all is spread evenly.
     """
 
     price: NDArray[np.float64]
     billing_days: NDArray[np.float64]
     renewal_days: NDArray[np.float64]
     renewal_known: NDArray[np.bool_]
+    renewal_share: NDArray[np.float64] | None = None
 
 
 Hazards = Callable[[NDArray[np.float64]], Bounded]  # (n, m) days ahead -> (n, m) cumulative hazard until then
@@ -174,10 +176,11 @@ def expected_payments(
         months: months ahead, 1 or more.
         discount_rate_annual: a payment after y years counts (1 + rate)^-y; 0 or more.
     Returns: expected number of payments, (n,), and their discounted sum up to the end of each month, (n, months). A
-        payment comes when the subscription lives until its day, counted from now.
+        payment comes when the subscription lives until its day, counted from now. Who leaves when a paid period ends
+        does so at the payment's door: that share of the hazard counts to the end of the period that would be paid.
     """
     day, share = _payment_days(subscriptions, months)
-    hazard = hazards(day)
+    hazard = hazards(day + _at_the_door(subscriptions))
     month = np.clip(np.ceil(day / MONTH_DAYS).astype(np.int64) - 1, 0, months - 1)
     place = (np.arange(len(day))[:, None] * months + month).ravel()
     factor = share * subscriptions.price[:, None] * (1.0 + discount_rate_annual) ** (-day / YEAR_DAYS)
@@ -193,6 +196,20 @@ def expected_payments(
         Bounded(value=counts[0], lower=counts[1], upper=counts[2]),
         Bounded(value=sums[0], lower=sums[1], upper=sums[2]),
     )
+
+
+def _at_the_door(subscriptions: Subscriptions) -> NDArray[np.float64]:
+    """Days by which the hazard of a payment runs ahead of its day, (n, 1).
+
+    Hazards are spread evenly over time. When all leave at the end of a paid period, a payment in 5 days of a period of
+    30 has the whole period's hazard before it, not a sixth.
+    """
+    billing, renewal = subscriptions.billing_days, subscriptions.renewal_days
+    if subscriptions.renewal_share is None:
+        return np.zeros((len(billing), 1))
+    due = np.minimum(np.where(renewal < 0, renewal % billing, renewal), billing)
+    ahead = np.where(subscriptions.renewal_known, billing - due, billing / 2)
+    return (subscriptions.renewal_share * ahead)[:, None]
 
 
 def _payment_days(subscriptions: Subscriptions, months: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -37,9 +37,10 @@ from training.features.landmarks import as_frame
 from training.gates import Gate
 from training.recipe import Fitted, Recipe, Say
 from training.revenue import ltv as fit_code
-from training.revenue import ltv_churn
+from training.revenue import ltv_churn, rhythm
 from training.revenue.ltv import LtvOptions, SubscriptionSpells, fit_ltv, quantiles_of
 from training.revenue.ltv_churn import fit_own_course
+from training.revenue.rhythm import Rhythm, rhythm_at
 from training.slices import Slices, label_tenure, slices_by
 
 JUDGED_SHARE = 0.25  # of the time, the newest: payments in it are forecast
@@ -143,8 +144,10 @@ def running_at(
     now: pd.Timestamp,
     months: int,
     chance: "pd.Series[float] | None" = None,
+    rhythm: Rhythm | None = None,
 ) -> Running:
     """Subscriptions that ran at a moment, and what was paid for them in the months after it; `chance` is by user."""
+    rhythm = rhythm or Rhythm()
     rows = spells[(spells["started_at"] < now) & ~(spells["ended_at"] <= now)]
     good = payments[payments["succeeded"]]
     until = now + pd.Timedelta(days=months * MONTH_DAYS)
@@ -156,9 +159,10 @@ def running_at(
         plan=plan.to_numpy(dtype=np.str_),
         asked=Subscriptions(
             price=(rows["price_minor"] * rows["seats"]).to_numpy(dtype=np.float64),
-            billing_days=np.array([BILLING_DAYS[each] for each in plan]),
+            billing_days=np.array([{**BILLING_DAYS, **rhythm.billing_days}[each] for each in plan]),
             renewal_days=np.nan_to_num(_days(pd.to_datetime(covered, utc=True) - now)),
             renewal_known=covered.notna().to_numpy(),
+            renewal_share=np.full(len(rows), rhythm.renewal_share),
         ),
         tenure_days=_days(now - rows["started_at"]),
         chance=np.asarray(rows["user_id"].map({} if chance is None else chance), dtype=np.float64),
@@ -269,9 +273,10 @@ def golden_cases(
         }
         asked = Subscriptions(
             price=np.array([float(price)]),
-            billing_days=np.array([BILLING_DAYS[table.plan]]),
+            billing_days=np.array([parameters.billing(table.plan)]),
             renewal_days=np.array([float(renewal)]),
             renewal_known=np.array([True]),
+            renewal_share=np.array([parameters.renewal_share]),
         )
         hazards = cohort_hazards(table, np.array([float(tenure)]), half_width(parameters.level))
         if number % 2:
@@ -303,11 +308,13 @@ def fit_version(mart: Mart, rng: np.random.Generator, say: Say) -> Fitted:
     say(f"fitting life tables to {len(known.plan):,} subscriptions")
     margin = _margin_after_fees(payments[payments["attempted_at"] <= cut])
     parameters = fit_ltv(None, known, LtvOptions(margin_rate=margin)).parameters
+    rhythm = rhythm_at(spells, payments, cut)
+    parameters = replace(parameters, billing_days=rhythm.billing_days, renewal_share=rhythm.renewal_share)
     say("fitting the subscribers' own course")
     own = fit_own_course(mart, cut.to_pydatetime().astimezone(UTC), rng.spawn(1)[0])
     say("forecasting later payments")
-    by_plan = foretell(running_at(spells, payments, cut, months), parameters, months)
-    running = running_at(spells, payments, cut, months, None if own is None else own.chance)
+    by_plan = foretell(running_at(spells, payments, cut, months, rhythm=rhythm), parameters, months)
+    running = running_at(spells, payments, cut, months, None if own is None else own.chance, rhythm)
     scaled = foretell(running, parameters, months)
     if own is not None:
         parameters = with_own_course(parameters, own.churn, running, months)
@@ -338,6 +345,7 @@ def fit_version(mart: Mart, rng: np.random.Generator, say: Say) -> Fitted:
             else "scales the plan's course: the churn model's curve foretold payments no better, or there is none",
             "judged on": f"payments of {found.rows:,} subscriptions in the {months} months after the cut",
             "margin after payment fees": f"{margin:.4f}",
+            "leaving when a paid period ends": f"{rhythm.renewal_share:.0%}",
         },
         purpose=PURPOSE,
         limits=LIMITS,
@@ -389,6 +397,7 @@ def _take(asked: Subscriptions, rows: NDArray[np.int64]) -> Subscriptions:
         billing_days=asked.billing_days[rows],
         renewal_days=asked.renewal_days[rows],
         renewal_known=asked.renewal_known[rows],
+        renewal_share=None if asked.renewal_share is None else asked.renewal_share[rows],
     )
 
 
@@ -401,7 +410,7 @@ def _text(time: datetime) -> str:
 
 
 def _expressions() -> str:
-    sources = (__file__, fit_code.__file__, ltv_churn.__file__, ltv.__file__, subscriptions.__file__)
+    sources = (__file__, fit_code.__file__, ltv_churn.__file__, rhythm.__file__, ltv.__file__, subscriptions.__file__)
     return digest_code([Path(file).read_text(encoding="utf-8") for file in sources])
 
 

@@ -26,7 +26,6 @@ from methods.revenue.ltv import (
 from methods.revenue.ltv_parameters import LtvParameters, parse_parameters
 from methods.revenue.purchases import Histories
 from methods.revenue.subscriptions import (
-    BILLING_DAYS,
     Hazards,
     Subscriptions,
     churn_hazards,
@@ -201,9 +200,10 @@ def _of_subscriptions(model: LtvModel, customers: Customers, months: int, rate: 
     known = ~np.isnan(customers.renewal_time)
     asked = Subscriptions(
         price=customers.price * customers.seats,
-        billing_days=np.full(len(customers), BILLING_DAYS[plan]),
+        billing_days=np.full(len(customers), model.parameters.billing(plan)),
         renewal_days=_known(customers.renewal_time, 0.0),
         renewal_known=known,
+        renewal_share=np.full(len(customers), model.parameters.renewal_share),
     )
     hazards = _hazards(model, plan, customers)
     return value_of_subscriptions(asked, hazards, customers.margin_rate, months=months, discount_rate_annual=rate)

@@ -275,3 +275,38 @@ def test_the_page_s_examples_are_what_the_code_says() -> None:
     for (name, values), (_, computed) in zip(said, expected, strict=True):
         digits = 4 if values[0] < 5 else 2
         assert values == [round(float(value), digits) for value in computed], name
+
+
+def test_a_versions_rhythm_comes_back_and_stands_before_the_calendars() -> None:
+    table = CohortHazard(plan="MONTHLY", period_days=28, hazards=(0.1,), variances=(0.0,))
+    parameters = LtvParameters(
+        purchases=None, cohorts=(table,), margin_rate=0.5, billing_days={"MONTHLY": 30.0}, renewal_share=0.4
+    )
+
+    assert parse_parameters(json.loads(json.dumps(parameters.to_json()))) == parameters
+    assert (parameters.billing("MONTHLY"), parameters.billing("QUARTERLY")) == (30.0, BILLING_DAYS["QUARTERLY"])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"billing_days": {"WEEKLY": 7.0}}, "'WEEKLY' is no plan"),
+        ({"billing_days": {"MONTHLY": 0.5}}, "billing_days.MONTHLY: must lie between"),
+        ({"billing_days": {"MONTHLY": "30"}}, "billing_days.MONTHLY: must be a finite number"),
+        ({"billing_days": [30.0]}, "billing_days: not an object"),
+        ({"renewal_share": 1.5}, r"renewal_share: must lie in \[0, 1\]"),
+    ],
+)
+def test_a_rhythm_that_cannot_be_is_refused_by_its_field(change: dict[str, Any], words: str) -> None:
+    plain = LtvParameters(purchases=None, cohorts=(), margin_rate=0.5).to_json()
+
+    with pytest.raises(ValueError, match=words):
+        parse_parameters({**plain, **change})
+
+
+def test_versions_from_before_know_no_rhythm() -> None:
+    old = LtvParameters(purchases=None, cohorts=(), margin_rate=0.5)
+
+    read = parse_parameters({k: v for k, v in old.to_json().items() if k not in {"billing_days", "renewal_share"}})
+
+    assert read == old

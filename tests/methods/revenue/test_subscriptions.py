@@ -138,3 +138,40 @@ def test_a_churn_model_of_other_periods_is_refused() -> None:
 
     with pytest.raises(ValueError, match="period_days"):
         churn_hazards(np.array([0.1]), weekly)
+
+
+def test_who_leaves_at_the_end_of_a_paid_period_does_so_before_the_next_payment() -> None:
+    table = CohortHazard(plan="MONTHLY", period_days=28, hazards=(0.28,) * 5, variances=(0.0,) * 5)  # 0.01 a day
+    hazards = cohort_hazards(table, np.zeros(3), 1.0)
+    asked = Subscriptions(
+        price=np.ones(3),
+        billing_days=np.full(3, 30.0),
+        renewal_days=np.array([5.0, -5.0, 0.0]),
+        renewal_known=np.array([True, True, False]),
+        renewal_share=np.array([1.0, 0.5, 1.0]),
+    )
+
+    count, _ = expected_payments(asked, hazards, 1, 0.0)
+
+    at_once = np.exp(-0.01 * (5 + 25)) + 0  # all of the period's hazard before its payment
+    overdue = np.exp(-0.01 * (25 + 0.5 * 5))
+    spread = MONTH_DAYS / 30 * np.exp(-0.01 * (MONTH_DAYS / 2 + 15))
+    np.testing.assert_allclose(count.value, [at_once, overdue, spread])
+
+
+def test_without_a_share_leaving_is_spread_evenly() -> None:
+    table = CohortHazard(plan="MONTHLY", period_days=28, hazards=(0.28,) * 5, variances=(0.0,) * 5)
+    days = {
+        "price": np.ones(1),
+        "billing_days": np.full(1, 30.0),
+        "renewal_days": np.array([5.0]),
+        "renewal_known": np.array([True]),
+    }
+    hazards = cohort_hazards(table, np.zeros(1), 1.0)
+
+    none, zero = (
+        expected_payments(Subscriptions(**days, renewal_share=share), hazards, 3, 0.1)[0].value
+        for share in (None, np.zeros(1))
+    )
+
+    assert none == zero

@@ -134,6 +134,8 @@ def test_a_version_of_the_platform_s_data_passes_and_its_parameters_are_read_bac
     assert len(parameters.subscription_values) == 101
     assert parameters.subscription_values[0] < parameters.subscription_values[50] < parameters.subscription_values[100]
     assert 0.9 < parameters.margin_rate < 1
+    assert parameters.billing_days["MONTHLY"] == pytest.approx(30.0), "as the simulated platform bills"
+    assert 0.2 < parameters.renewal_share < 0.6, "most of the simulated platform's people leave at once"
     assert fitted.failures == ()
     version, stay = fitted.figures["version"], fitted.figures["if nobody left"]
     assert version["rmse_payments"] < stay["rmse_payments"]

@@ -301,3 +301,12 @@ def test_a_batch_is_light_by_all_its_months(rows: int, months: int | None, *, li
     request.columns.rows = rows
 
     assert calculate_ltv_batch.is_light(request) is light
+
+
+def test_payments_come_in_the_rhythm_that_the_version_has_seen() -> None:
+    weekly = opened(replace(PARAMETERS, billing_days={"MONTHLY": 7.0}), "USD")
+    at_the_door = opened(replace(PARAMETERS, renewal_share=1.0), "USD")
+    soon = {**SUBSCRIBED, "renewal_time": timedelta(days=1)}
+
+    assert _answer(soon, weekly).expected_transactions.value > 3 * _answer(soon).expected_transactions.value
+    assert _answer(soon, at_the_door).expected_transactions.value < _answer(soon).expected_transactions.value
