@@ -21,6 +21,7 @@ from benchmarks.speed.subjects.trained import Trained
 from server.serving.contract import Method
 
 NAME = "predict_churn"
+ROUNDS = 3
 _LEAD_SECONDS = 1.0  # before the calls that count begin, and after they have ended
 
 
@@ -58,7 +59,7 @@ def measure_beside_heavy(
         with _asked(stage, server, others, seconds + 2 * _LEAD_SECONDS, answered):
             return quiet()
 
-    runs = interleave({"quiet": partial(quiet), "busy": partial(busy)}, max(2, stage.lengths.latency_rounds))
+    runs = interleave({"quiet": partial(quiet), "busy": partial(busy)}, ROUNDS)
     ratio = ratio_by_round([run.p99_ms for run in runs["busy"]], [run.p99_ms for run in runs["quiet"]])
     rows = (
         row_of("PredictChurn, quiet", "open", runs["quiet"]),

@@ -45,7 +45,7 @@ FULL = Lengths(
     starts=3,
     models=20,
     method_rounds=3,
-    method_seconds=0.7,
+    method_seconds=0.45,
     users=800,
 )
 QUICK = Lengths(
