@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 
 from benchmarks.closed_loop.comparison import Answered, Floats, Kind, Policy, SeedResult, joined
 from benchmarks.closed_loop.worlds.customers import SCHEMA, Responses, chances, draw_customers, draw_responses, uplifts
@@ -64,6 +65,7 @@ def run(seed: int) -> SeedResult:
             "contacted": contacts / (CUSTOMERS * ROUNDS),
             "personalised": float(np.mean(personal)),
             "nothing_to_personalise": float(not law.is_personal),
+            "likely_are_moved": _rank_correlation(law, customers),
         },
         answers={name: joined(parts) for name, parts in told.items()},
     )
@@ -75,8 +77,8 @@ def why(alternative: str, figures: Mapping[str, float]) -> str:
     return (
         f"{figures['margin.policy']:.1f} of the {figures['margin.truth']:.1f} that the true effects allow, "
         f"{alternative.replace('_', ' ')} {figures.get(f'margin.{alternative}', 0.0):.1f}; exploring costs "
-        f"{exploring:.1f}; in {figures['nothing_to_personalise']:.0%} of the worlds there is nothing to personalise, "
-        "and in the others who is likely to buy is often also moved most, in points"
+        f"{exploring:.1f}; in {figures['nothing_to_personalise']:.0%} of the worlds there is nothing to personalise; "
+        f"chance to buy and effect of showing have a rank correlation of {figures['likely_are_moved']:.2f}"
     )
 
 
@@ -90,6 +92,12 @@ POLICY: Final = Policy(
     run=run,
     why=why,
 )
+
+
+def _rank_correlation(law: Responses, customers: NDArray[np.float32]) -> float:
+    """Of the chance to buy when shown the offer with what showing changes, over customers."""
+    held, shown = chances(law, customers)
+    return float(spearmanr(shown, shown - held).statistic)
 
 
 def _logged(law: Responses, rng: np.random.Generator) -> OfferRows:

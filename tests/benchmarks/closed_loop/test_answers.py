@@ -30,7 +30,7 @@ def test_who_bought_more_before_is_foretold_more_and_buys_more(monkeypatch: pyte
 
 
 def test_the_platform_answers_for_everybody_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(platform, "USERS", 900)
+    monkeypatch.setattr(platform, "USERS", 700)
     monkeypatch.setattr(platform, "LEARNERS_ASKED", 60)
     monkeypatch.setattr(platform, "ANSWERS_FITTED", 6_000)
 
