@@ -48,6 +48,11 @@ def _known(model: str) -> str:
     return model
 
 
+def _registered(model: str) -> str:
+    """The same for whatever has versions, snapshots included."""
+    return model if model in SNAPSHOTS.values() else _known(model)
+
+
 def _known_module(module: str) -> str:
     """A module with a snapshot; typer prints the refusal of any other."""
     if module not in SNAPSHOTS:
@@ -56,6 +61,9 @@ def _known_module(module: str) -> str:
 
 
 ModelArgument = Annotated[str, typer.Argument(help=f"One of {', '.join(MODELS)}.", callback=_known)]
+RegisteredArgument = Annotated[
+    str, typer.Argument(help=f"One of {', '.join([*MODELS, *SNAPSHOTS.values()])}.", callback=_registered)
+]
 
 MartOption = Annotated[Path, typer.Option(help="Folder of the mart.")]
 RegistryOption = Annotated[
@@ -151,7 +159,7 @@ def snapshot_command(
 
 @app.command("promote")
 def promote_command(
-    model: ModelArgument,
+    model: RegisteredArgument,
     version: Annotated[int | None, typer.Option(help="Which version; by default the challenger.")] = None,
     alias: Annotated[str, typer.Option(help=f"{CHAMPION} or {CHALLENGER}.")] = CHAMPION,
     registry: RegistryOption = None,
@@ -173,7 +181,7 @@ def promote_command(
 
 @app.command("rollback")
 def rollback_command(
-    model: ModelArgument,
+    model: RegisteredArgument,
     registry: RegistryOption = None,
 ) -> None:
     """Give `champion` back to the version that had it before."""

@@ -67,6 +67,17 @@ def test_promote_moves_the_champion_and_rollback_brings_it_back(places: tuple[st
     assert read_aliases(registry, "churn")[CHAMPION] == 1
 
 
+def test_a_snapshot_is_published_and_taken_back_like_a_version(places: tuple[str, str]) -> None:
+    mart, registry = places
+    said = [call("snapshot", "revenue", "--mart", mart, "--registry", registry) for _ in range(2)]
+    set_alias(open_registry(registry), "features.revenue", "previous", 1)
+
+    assert "subjects for churn" in said[0]
+    assert "features.revenue v1 registered with alias champion" in said[0]
+    assert "features.revenue v2 registered with alias champion" in said[1]
+    assert "v2 -> v1" in call("rollback", "features.revenue", "--registry", registry)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -81,6 +92,20 @@ def test_a_command_that_cannot_be_carried_out_says_why(
     done = RUNNER.invoke(app, [*arguments, "--registry", places[1]])
 
     assert done.exit_code == 1
+    assert said in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["snapshot", "kaizen"], "'kaizen' is none of revenue, learning"),
+        (["fit", "features.revenue"], "'features.revenue' is none of churn"),
+    ],
+)
+def test_a_name_that_is_none_is_told_which_there_are(arguments: list[str], said: str) -> None:
+    done = RUNNER.invoke(app, arguments)
+
+    assert done.exit_code == 2
     assert said in done.output
 
 

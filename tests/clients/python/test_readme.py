@@ -20,5 +20,5 @@ def test_every_block_runs(world: World, capsys: pytest.CaptureFixture[str]) -> N
             exec(compile(inside, "README.md", "exec"), known)  # noqa: S102 - the README is ours
             known["client"] = kept
 
-    assert len(_BLOCKS) == 4
+    assert len(_BLOCKS) == 5
     assert "0.028" in capsys.readouterr().out
