@@ -80,14 +80,17 @@ def first_events(rows: PracticeRows) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sequences:
-    """One row for each learner and skill, in the order of learners; minutes and outcome are (rows, events).
+    """One row for each learner and skill, in the order of learners; a turn is the k-th event of every row that has one.
 
-    A missing event has 0 minutes and outcome NaN, which changes nothing.
+    Attributes:
+        starts: first row of each learner.
+        count: rows.
+        turns: (rows, minutes, outcome) of each turn, (rows that have it,) each.
     """
 
-    starts: NDArray[np.int64]  # first row of each learner
-    minutes: Floats
-    outcome: Floats
+    starts: NDArray[np.int64]
+    count: int
+    turns: tuple[tuple[NDArray[np.int64], Floats, Floats], ...]
 
 
 def _places(rows: PracticeRows) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
@@ -101,30 +104,31 @@ def _places(rows: PracticeRows) -> tuple[NDArray[np.int64], NDArray[np.bool_], N
 def _sequences(rows: PracticeRows) -> _Sequences:
     order, is_first, place = _places(rows)
     learner, row = rows.learner[order], np.cumsum(is_first) - 1
-    keep = place < EVENTS_MAX
-    shape = (int(row[-1]) + 1, int(place[keep].max()) + 1)
-    minutes, outcome = np.zeros(shape), np.full(shape, np.nan)
-    minutes[row[keep], place[keep]] = rows.minutes[order][keep]
-    outcome[row[keep], place[keep]] = rows.outcome[order][keep]
+    minutes, outcome = rows.minutes[order], rows.outcome[order]
+    turns = []
+    for turn in range(min(EVENTS_MAX, int(place.max()) + 1)):
+        at = np.flatnonzero(place == turn)
+        turns.append((row[at], minutes[at], outcome[at]))
     starts = np.flatnonzero(np.diff(learner[is_first], prepend=-1) != 0)
-    return _Sequences(starts=starts, minutes=minutes, outcome=outcome)
+    return _Sequences(starts=starts, count=int(row[-1]) + 1, turns=tuple(turns))
 
 
 def _by_learner(sequences: _Sequences, parameters: MasteryParameters) -> Floats:
     head_start, pace_step = learner_points()
     prior = 1.0 / (1.0 + np.exp(-(parameters.prior_logit + parameters.prior_sd * head_start)))
     pace = np.exp(parameters.pace_log + parameters.pace_sd * pace_step)
-    known = np.repeat(prior[None, :], len(sequences.minutes), axis=0)  # -> (rows, draws)
+    known = np.repeat(prior[None, :], sequences.count, axis=0)  # -> (rows, draws)
     total = np.zeros_like(known)
-    for minutes, outcome in zip(sequences.minutes.T, sequences.outcome.T, strict=True):
-        known = 1.0 - (1.0 - known) * np.exp(-np.outer(minutes, pace))
+    for rows, minutes, outcome in sequences.turns:
+        now = 1.0 - (1.0 - known[rows]) * np.exp(-np.outer(minutes, pace))
         judged = np.flatnonzero(~np.isnan(outcome))
         share = outcome[judged, None]
         if_known = (1.0 - parameters.slip) ** share * parameters.slip ** (1.0 - share)
         if_not = parameters.guess**share * (1.0 - parameters.guess) ** (1.0 - share)
-        chance = known[judged] * if_known + (1.0 - known[judged]) * if_not
-        total[judged] += np.log(chance)
-        known[judged] = np.clip(known[judged] * if_known / chance, SMALLEST, 1.0 - SMALLEST)
+        chance = now[judged] * if_known + (1.0 - now[judged]) * if_not
+        total[rows[judged]] += np.log(chance)
+        now[judged] = np.clip(now[judged] * if_known / chance, SMALLEST, 1.0 - SMALLEST)
+        known[rows] = now
     by_learner = np.add.reduceat(total, sequences.starts, axis=0)  # -> (learners, draws)
     top = by_learner.max(axis=1, keepdims=True)
     return np.asarray(top[:, 0] + np.log(np.exp(by_learner - top).mean(axis=1)), dtype=np.float64)
