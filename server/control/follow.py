@@ -22,6 +22,7 @@ import structlog
 from methods.features import FeatureSchema
 from server.control.artifacts import Cache, Refusal, Wanted
 from server.control.crashes import CRASHES_NAME, read_crashes
+from server.control.orders import Orders, orders_json
 from server.control.registry import (
     CHALLENGER,
     CHAMPION,
@@ -70,7 +71,7 @@ from server.desired import (
     render_time,
     write_atomically,
 )
-from server.holds import HOLDS_NAME, Hold, HoldKind, end_hold, holds_in_force, read_holds
+from server.holds import Hold, HoldKind
 
 STEPS_MAX = 50  # a tick that finds more to do than this has found a loop of its own making
 STATUS_EVERY = timedelta(seconds=10)
@@ -159,9 +160,8 @@ class Follower:
         self._recorded: dict[VersionKey, Recorded] = {}
         self._previous: dict[str, int] = {}
         self._drifted: dict[str, str] = {}
-        self._orders: tuple[Hold, ...] = ()
+        self._orders = Orders(folder)
         self._holds: tuple[Hold, ...] = ()
-        self._holds_broken = ""
         self._status: bytes = b""
         self._status_at: datetime | None = None
         self.view = View(desired=self._desired, written_at=now, registry=self._registry)
@@ -406,18 +406,8 @@ class Follower:
         self._store.write_state("crashes_read", noted.mark, self._clock())
 
     def _take_holds(self) -> None:
-        broken = ""
-        try:
-            self._orders = read_holds(self._folder / HOLDS_NAME)
-        except DesiredError as error:  # what was ordered before goes on: half an edit must not end a freeze
-            broken = str(error)
-        except OSError as error:
-            broken = f"{HOLDS_NAME} cannot be read: {error.strerror}"
-        if broken and broken != self._holds_broken:
-            _log().error("holds_unreadable", reason=broken)
-        self._holds_broken = broken
-        self._holds = holds_in_force(self._orders, self._clock())
-        said = json.dumps([_hold_json(hold) for hold in self._holds])
+        self._holds = self._orders.in_force(self._clock())
+        said = json.dumps(orders_json(self._holds))
         before = self._store.read_state("holds") or "[]"
         if said != before:  # an order that began, ended or ran out, also while control was away
             self._audit("holds", None, None, None, {"before": json.loads(before), "now": json.loads(said)})
@@ -442,7 +432,7 @@ class Follower:
                 self._audit("refused", None, None, step.digest, {"reason": step.refusal.text})
                 _log().warning("version_refused", digest=step.digest[:12], reason=step.refusal.text)
             case EndHold():
-                end_hold(self._folder / HOLDS_NAME, step.hold)
+                self._orders.end(step.hold)
                 self._holds = tuple(hold for hold in self._holds if hold != step.hold)
                 _log().info("hold_ended", model=step.hold.model, version=step.hold.version, reason="registry agrees")
             case _:
@@ -522,8 +512,8 @@ class Follower:
             confirmed=is_confirmed(snapshot),
         )
         warnings = [f"{digest[:12]}: {text}" for digest, text in sorted(self._drifted.items())]
-        if self._holds_broken:
-            warnings.append(f"{self._holds_broken}; no order in it is obeyed, those before it are")
+        if self._orders.broken:
+            warnings.append(f"{self._orders.broken}; no order in it is obeyed, those before it are")
         warnings += [
             f"{hold.model}: version {hold.version} is held and not in this server's cache; hold one that is"
             for hold in self._holds
@@ -557,17 +547,6 @@ def _in_order(latest: Aspired, schemas: Mapping[str, FeatureSchema]) -> Iterator
             version = model.versions.get(number)
             if version is not None and version.digest is not None and name in schemas:
                 yield Wanted(model=name, version=number, digest=version.digest, schema=schemas[name])
-
-
-def _hold_json(hold: Hold) -> dict[str, object]:
-    return {
-        "kind": hold.kind.value,
-        "model": hold.model,
-        "version": hold.version,
-        "until": render_time(hold.until),
-        "by": hold.by,
-        "reason": hold.reason,
-    }
 
 
 def utc_now() -> datetime:
