@@ -255,6 +255,9 @@ def test_the_page_s_examples_are_what_the_code_says() -> None:
 
     bought = value_of_purchases(prepared, customer, 0.8 * one, months=12)
     paid = value_of_subscriptions(monthly, hazards, 0.8 * one, months=2)
+    door = replace(monthly, renewal_share=0.4 * one)
+    at_the_door = value_of_subscriptions(door, hazards, 0.8 * one, months=2)
+    first_at_door = value_of_subscriptions(door, hazards, one, months=1).transactions.value[0]
 
     weeks = np.array([12 * MONTH_WEEKS])
     if_alive = purchases_if_alive(prepared.model, prepared.points[:1], customer, weeks)
@@ -270,6 +273,8 @@ def test_the_page_s_examples_are_what_the_code_says() -> None:
         ("chance of the first payment", [comes[0]]),
         ("chance of the second payment", [comes[1]]),
         ("value of the subscription", [paid.ltv.value[0] / 100]),
+        ("first payment, $\\sigma = 0.4$: to day $10 + 0.4 \\cdot 20.4375$", [first_at_door]),
+        ("value of the subscription, $\\sigma = 0.4$", [at_the_door.ltv.value[0] / 100]),
     ]
     assert [name for name, _ in said] == [name for name, _ in expected]
     for (name, values), (_, computed) in zip(said, expected, strict=True):
