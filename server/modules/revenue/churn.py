@@ -19,6 +19,7 @@ from methods.revenue.churn_cause import PlacedCause, place_cause, voluntary_shar
 from methods.revenue.churn_intervention import RetentionEffect
 from paedsresus.ml.v1 import common_pb2, revenue_pb2
 from server.desired import Load
+from server.errors import InvalidField, WrongState
 from server.serving.answering import Question, Seat, VersionFailed
 from server.serving.by_id import ById
 from server.serving.info import answer_info
@@ -179,9 +180,22 @@ def read_features(model: ChurnModel, question: Question) -> int:
     row = model.predictor.row
     read = model.reader.checked(asked.features, question.as_of, row)
     if not read:
-        judge(asked.request)
+        _judge(asked)
         read = model.reader.unchecked(asked.features, question.as_of, row)
     return read
+
+
+def _judge(asked: ChurnAsked) -> None:
+    """Raises InvalidField for what the caller sent, WrongState for what the snapshot holds."""
+    try:
+        judge(asked.request)
+    except InvalidField as wrong:
+        if asked.by_id is None or asked.by_id.request.by_id.HasField("overrides"):
+            raise
+        raise WrongState(
+            f"by_id: the feature snapshot holds what the contract refuses: {wrong.message}; send `features`",
+            metadata=wrong.metadata,
+        ) from wrong
 
 
 def _stencil(seat: Seat, horizons: tuple[int, ...], read: int) -> Fill:

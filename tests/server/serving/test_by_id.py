@@ -117,6 +117,15 @@ def test_who_is_unknown_is_told_what_to_do(desk: Desk) -> None:
     assert "nobody" not in refusal.value.message
 
 
+def test_what_the_snapshot_holds_wrongly_is_not_the_callers_fault(desk: Desk) -> None:
+    wrong = {"user-1": revenue_pb2.PredictChurnFeatures(tenure_days=40_000)}
+    serve_snapshot(desk.live, load_snapshot(desk.folder, 4, [churn_table(wrong)]))
+
+    with pytest.raises(WrongState, match=r"the contract refuses: features\.tenure_days"):
+        desk.predict(by_id("user-1"))
+    assert desk.predict(by_id("user-1", tenure_days=40)).churn
+
+
 def test_a_version_with_other_features_is_told_apart(desk: Desk) -> None:
     serve_beside(desk, desk.load(8, fields=("plan", "tenure_days")))
 
