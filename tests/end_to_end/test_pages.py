@@ -20,6 +20,7 @@ ASKED = {
 ANSWERED = {  # a word of each answer
     "calculate_optimal_price": r"minor units of USD: it is the best price|for now: it is the best price",
     "optimize_payment_flow": r"Try route [AB] first: it succeeds with about \d+%",
+    "optimize_schedule": r"compressions-1: \d+% recalled at the exam \(\d+% to \d+%\)\nnever practised",
     "predict_certification_success": r"passes with \d+% \(\d+% to \d+%\)\nknowing rhythms-1 would add \d",
     "recommend_upsell": r"ANNUAL_UPGRADE \d 0\.\d\d Nobody knows|ANNUAL_UPGRADE \d 0\.\d\d Shown by chance",
 }

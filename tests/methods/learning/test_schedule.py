@@ -296,3 +296,26 @@ def test_the_page_shows_what_the_code_gives() -> None:
         f"| {plan.recall_without_practice.value[0]:.3f} |",
     ):
         assert figure in page, figure
+
+
+def test_the_page_can_be_followed_by_hand() -> None:
+    """The formulas and the constants that the page states, integrated over a plain grid, give its figures."""
+    page, grid = PAGE.read_text(), np.linspace(-8.0, 8.0, 4_001)
+    weights = np.exp(-0.5 * grid**2) / np.exp(-0.5 * grid**2).sum()
+    decay = 0.1542
+    factor = 0.9 ** (-1.0 / decay) - 1.0
+    first, sd = 22.0 * np.exp(0.3 * 0.25), (0.8**-2.0 + 0.0005) ** -0.5
+    # One right answer and four of the mean, in log-odds over the mean.
+    right_so_far = np.log((4.0 / 5.0) / (1.0 / 5.0)) - np.log(0.75 / 0.25)
+    known = 1.0 / (1.0 + np.exp(-(1.0 + 0.5 * right_so_far + 0.5 * 0.25 * 0.25 + 0.1 * np.log(2.0))))
+    difficulty = 5.0 + 0.5 * (0.25 + 0.7 / (1.0 + np.exp(-1.0)) - 1.0)
+    recall = (1.0 + factor * 30.0 / (first * np.exp(sd * grid))) ** -decay
+    right = 0.25 + 0.7 * known * recall
+    forgotten = 1.0 - weights @ recall
+    trains = (0.3 * (1.0 - np.exp(-60.0)) + forgotten) * (11.0 - difficulty) / 6.0
+    tells = {y: sd * (weights * p) @ grid / (weights @ p) for y, p in ((1, right), (0, 1.0 - right))}
+    second, wrong = first * np.exp(tells[1] + trains), first * np.exp(tells[0] + trains / 2.0)
+
+    assert f"$K$ is {known:.3f}, $\\bar R$ {1.0 - forgotten:.3f} and $D$ {difficulty:.2f}" in page
+    assert f"| it tells {tells[1]:.3f}, it trains {trains:.3f} | {second:.1f} |" in page
+    assert f"| it tells −{-tells[0]:.3f}, it trains {trains / 2.0:.3f} | {wrong:.1f} |" in page
