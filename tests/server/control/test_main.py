@@ -130,11 +130,13 @@ def test_what_it_knows_is_scraped(control: Control) -> None:
         if line.split()[3] == "0A" and f"socket:[{line.split()[9]}]" in _sockets(pid)
     ]
 
-    pages = [urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode() for port in ports]
+    def scraped(line: str) -> bool:
+        pages = (urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode() for port in ports)
+        return any(line in page.splitlines() for page in pages)
 
-    page = next(page for page in pages if "paedsresus" in page)
-    assert "paedsresus_registry_up 1.0" in page
-    assert 'paedsresus_version_share{model="churn",role="champion",version="1"} 1.0' in page
+    wait_for(lambda: scraped("paedsresus_registry_up 1.0"), "the registry is up")
+    share = 'paedsresus_version_share{model="churn",role="champion",version="1"} 1.0'
+    wait_for(lambda: scraped(share), "the file is written first, the picture for others after it")
 
 
 def _sockets(pid: int) -> set[str]:
