@@ -16,6 +16,7 @@ ANCHORS: Final[Mapping[str, Anchor]] = {
     "predict_churn.rows_1.failed_calls": Anchor(at_most=0, source=_GOAL),
     "batch_predict_churn.rows_1000.ratio_to_session": Anchor(at_least=0.8, source=_GOAL),
     "promotion.failed_calls": Anchor(at_most=0, source=_GOAL),
+    "promotion.not_served": Anchor(at_most=0, source=_GOAL),
     "promotion.p99_ratio": Anchor(at_most=1.5, source=_GOAL),
     "promotion.seconds_to_served": Anchor(at_most=3.0, source="goal, embedded registry"),
     "start.seconds": Anchor(at_most=1.5, source="goal, with cache"),

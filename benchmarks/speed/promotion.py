@@ -54,7 +54,7 @@ class Promotions:
 def measure_promotions(stage: Stage, server: Running, registry: ChurnRegistry, *, rate: float) -> Promotions:
     """Promote back and forth between two registered versions while calls come at `rate` a second.
 
-    Raises: WrongAnswerError: an answer is wrong. ValueError: a promotion was never served.
+    Raises: WrongAnswerError: an answer is wrong.
     """
     count = stage.lengths.promotions
     stage.say(f"{count} promotions under {rate:,.0f} calls/s")
@@ -110,11 +110,17 @@ def swap_figures(calls: Calls, moves: Sequence[Move], *, ends: float) -> dict[st
         calls: of the whole run.
         moves: the promotions, in order.
         ends: when the run was over.
-    Raises: ValueError: no answer of the new version came before the next move.
+    Returns: the figures of the promotions that were served before the next one, and how many were not; with none
+        served, that count alone.
     """
     untils = [*(later.at for later in moves[1:]), ends]
-    swaps = [_swap(calls, move, until) for move, until in zip(moves, untils, strict=True)]
+    found = [_swap(calls, move, until) for move, until in zip(moves, untils, strict=True)]
+    swaps = [swap for swap in found if swap is not None]
+    missed = {"promotion.not_served": float(len(found) - len(swaps))}
+    if not swaps:
+        return missed
     return {
+        **missed,
         "promotion.seconds_to_served": median(swap.to_served for swap in swaps),
         "promotion.seconds_to_served_most": max(swap.to_served for swap in swaps),
         "promotion.seconds_to_first": median(swap.to_first for swap in swaps),
@@ -140,12 +146,12 @@ class _Swap:
     worst: float
 
 
-def _swap(calls: Calls, move: Move, until: float) -> _Swap:
+def _swap(calls: Calls, move: Move, until: float) -> _Swap | None:
     answered = calls.intended + calls.latency
     here = (answered >= move.at) & (answered < until) & (calls.version > 0)
     is_new = calls.version == move.version
     if not (here & is_new).any():
-        raise ValueError(f"version {move.version} never answered within {until - move.at:.1f} s of its promotion")
+        return None
     first = float(answered[here & is_new].min())
     old = answered[here & ~is_new]
     served = max(first, float(old.max())) if old.size else first

@@ -40,12 +40,16 @@ def test_a_slow_second_around_the_swap_shows_in_the_ratio() -> None:
     assert figures["promotion.worst_ms"] == pytest.approx(20.0)
 
 
-def test_a_promotion_that_was_never_served_is_no_figure() -> None:
-    times = np.arange(0.0, 10.0, 0.01)
-    calls = calls_at(times, np.ones(times.size), np.full(times.size, 0.001))
+def test_a_promotion_that_was_never_served_is_counted_and_has_no_other_figure() -> None:
+    times = np.arange(0.0, 20.0, 0.01)
+    version = np.where((times > 5.0) & (times < 10.0), 2, 1)
+    calls = calls_at(times, version, np.full(times.size, 0.001))
+    served, missed = Move(at=4.0, version=2), Move(at=10.0, version=3)
 
-    with pytest.raises(ValueError, match="version 2 never answered"):
-        swap_figures(calls, [Move(at=4.0, version=2)], ends=10.0)
+    assert swap_figures(calls, [missed], ends=20.0) == {"promotion.not_served": 1.0}
+    figures = swap_figures(calls, [served, missed], ends=20.0)
+    assert figures["promotion.not_served"] == 1.0
+    assert figures["promotion.seconds_to_first"] == pytest.approx(1.011, abs=0.011)
 
 
 def test_records_and_answers_are_matched_and_lost_calls_have_no_answer(tmp_path: Path) -> None:
