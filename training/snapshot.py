@@ -12,6 +12,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
 from methods.features import schema_of
 from methods.manifest import digest_of
 from methods.snapshot import model_of
@@ -21,8 +25,10 @@ from training.data.mart import Mart
 from training.data.snapshots import STALE_AFTER_SECONDS, NumbersTable, PayloadTable, Table, write_snapshot
 from training.feature_sets import feature_set_of
 from training.features import churn, customers, learners, offers
+from training.models import CHURN
 from training.register import Registration, RunRecord, Verdict, record_run, register_version
 from training.registry import Registry
+from training.revenue.champion import fetch_version
 
 SIMULATED_STALE_AFTER: Final = 14 * 86_400.0
 Say = Callable[[str], None]
@@ -36,8 +42,11 @@ class Published:
     registration: Registration
 
 
-def revenue_tables(mart: Mart) -> tuple[list[Table], str | None]:
-    """Features of everybody subscribed now, for churn, value and offers; and the currency of the amounts."""
+def revenue_tables(mart: Mart, registry: Registry | None) -> tuple[list[Table], str | None]:
+    """Features of everybody subscribed now, for churn, value and offers; and the currency of the amounts.
+
+    The chance of leaving among those for value is that of the registry's champion of churn; unknown without one.
+    """
     now = mart.data_time
     connection = mart.connect()
     try:
@@ -61,7 +70,7 @@ def revenue_tables(mart: Mart) -> tuple[list[Table], str | None]:
             expressions=customers.expressions_digest(),
             feature_set=feature_set_of("ltv"),
             subject_ids=ids,
-            columns=customers.ltv_columns(frame),
+            columns=customers.ltv_columns(frame, None if registry is None else _chances_of_leaving(registry, frame)),
         ),
         NumbersTable(
             name="upsell",
@@ -75,14 +84,14 @@ def revenue_tables(mart: Mart) -> tuple[list[Table], str | None]:
     return tables, currency
 
 
-def learning_tables(mart: Mart) -> tuple[list[Table], str | None]:
+def learning_tables(mart: Mart, _registry: Registry | None) -> tuple[list[Table], str | None]:
     """Features of every learner, for all methods of the module."""
     payloads = {who: each.SerializeToString() for who, each in learners.learner_features(mart, as_of=mart.data_time)}
     message, sets = learners.MESSAGE.DESCRIPTOR.full_name, feature_set_of("path")
     return [PayloadTable(name="learners", message=message, feature_set=sets, payloads=payloads)], None
 
 
-TABLES: Final[Mapping[str, Callable[[Mart], tuple[list[Table], str | None]]]] = {
+TABLES: Final[Mapping[str, Callable[[Mart, Registry | None], tuple[list[Table], str | None]]]] = {
     "revenue": revenue_tables,
     "learning": learning_tables,
 }
@@ -113,7 +122,7 @@ def publish_snapshot(
     if stale_after_seconds is None:
         stale_after_seconds = SIMULATED_STALE_AFTER if mart.source.startswith("simulator") else STALE_AFTER_SECONDS
     progress(f"computing features as of {mart.data_time:%Y-%m-%d %H:%M} UTC")
-    tables, currency = TABLES[module](mart)
+    tables, currency = TABLES[module](mart, registry)
     counts = {table.name: len(_subjects(table)) for table in tables}
     if not any(counts.values()):
         raise ValueError(f"the mart knows no subject of {module}: a snapshot of nobody is not published")
@@ -154,6 +163,13 @@ def publish_snapshot(
             is_data=True,
         )
     return Published(subjects=counts, registration=registration)
+
+
+def _chances_of_leaving(registry: Registry, subscribers: pd.DataFrame) -> NDArray[np.float64] | None:
+    """What the champion of churn says of each row for the next 28 days, (n,); None without a champion."""
+    with tempfile.TemporaryDirectory(prefix="snapshot-churn-") as scratch:
+        champion = fetch_version(registry, CHURN, Path(scratch))
+    return None if champion is None or subscribers.empty else champion.answer(subscribers)
 
 
 def _subjects(table: Table) -> Sized:

@@ -26,6 +26,7 @@ from training.features.churn import churn_snapshot, mart_currency
 from training.features.customers import ltv_columns
 from training.features.learners import learner_features
 from training.features.offers import customer_columns
+from training.revenue.champion import Champion, read_champion
 
 SUBJECTS = 12
 BY_ID = [method for method in BUILT if "by_id" in messages_of(method)[0].DESCRIPTOR.fields_by_name]
@@ -34,9 +35,12 @@ every_method = pytest.mark.parametrize("method", [pytest.param(each, id=each.nam
 
 
 class Platform:
-    """Features as training computes them from the mart, as the messages that a caller would send."""
+    """Features as training computes them from the mart, as the messages that a caller would send.
 
-    def __init__(self, mart: Mart) -> None:
+    A caller who asks for a value sends the chance of leaving that PredictChurn gave him.
+    """
+
+    def __init__(self, mart: Mart, churn: Champion) -> None:
         self.now = mart.data_time
         connection = mart.connect()
         self.currency = mart_currency(connection.tables)
@@ -46,7 +50,7 @@ class Platform:
         offered = customer_columns(mart, self.subscribers, as_of=self.now, currency=self.currency or "")
         self.columns: dict[type[Message], Mapping[str, NDArray[Any]]] = {
             revenue_pb2.PredictChurnFeatures: {name: frame[name].to_numpy() for name in frame.columns[:-2]},
-            revenue_pb2.CalculateLtvFeatures: ltv_columns(frame),
+            revenue_pb2.CalculateLtvFeatures: ltv_columns(frame, churn.answer(frame)),
             revenue_pb2.RecommendUpsellFeatures: offered,
         }
         self.learners = dict(learner_features(mart, as_of=self.now))
@@ -95,8 +99,8 @@ class Platform:
 
 
 @pytest.fixture(scope="module")
-def platform(trained: Path) -> Platform:
-    return Platform(open_mart(trained / "data/mart"))
+def platform(trained: Path, house: House) -> Platform:
+    return Platform(open_mart(trained / "data/mart"), read_champion(house.artifacts["churn"], 1))
 
 
 def base(house: House, method: Method, platform: Platform, place: int) -> Any:

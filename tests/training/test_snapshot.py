@@ -77,7 +77,7 @@ def test_every_table_has_the_feature_set_of_the_versions_that_it_answers_for(mar
     sets = {
         table.name: table.feature_set or table.schema.feature_set(table.expressions)  # type: ignore[union-attr]
         for tables in TABLES.values()
-        for table in tables(mart)[0]
+        for table in tables(mart, None)[0]
     }
 
     contract = schema_of(revenue_pb2.PredictChurnFeatures.DESCRIPTOR)

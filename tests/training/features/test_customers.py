@@ -16,6 +16,9 @@ def test_a_subscriber_has_the_columns_of_churn_and_pays_by_subscription(simulate
 
     assert set(columns) == set(ltv_schema().names)
     assert set(columns["contract"]) == {"SUBSCRIPTION"}
+    assert np.isnan(columns["churn_probability_28d"]).all(), "nobody has said it"
+    said = np.linspace(0.0, 1.0, len(frame))
+    np.testing.assert_array_equal(ltv_columns(frame, said)["churn_probability_28d"], said)
     for name in SAME:
         assert pd.Series(columns[name]).equals(pd.Series(frame[name].to_numpy())), name
 

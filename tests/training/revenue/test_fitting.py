@@ -19,7 +19,9 @@ from tests.fakes.embedded import make_embedded, uri_of
 from training.data.collect import collect
 from training.data.mart import Mart
 from training.data.simulator.parameters import Parameters
+from training.data.snapshots import NumbersTable
 from training.data.sources import SimulatorSource
+from training.features.churn import churn_snapshot
 from training.onnx_trees import run_onnx
 from training.registry import Registry, open_registry
 from training.revenue.champion import Champion, fetch_version, read_champion
@@ -27,6 +29,7 @@ from training.revenue.churn import ChurnOptions
 from training.revenue.churn_files import request_matrix
 from training.revenue.evaluation import evaluate_version
 from training.revenue.fitting import FittedVersion, fit_and_register
+from training.snapshot import revenue_tables
 
 pytestmark = pytest.mark.filterwarnings("default")  # MLflow and its libraries warn of themselves
 QUICK = ChurnOptions(rounds=60, patience=10, depths=(2,), folds=3, draws=20, learning_rate=0.1, threads=1)
@@ -173,3 +176,17 @@ def test_a_champion_whose_graph_was_changed_is_not_compared_with(folder: Path, t
 
     with pytest.raises(ValueError, match=r"model\.onnx differs from its manifest"):
         read_champion(tmp_path, 1)
+
+
+def test_a_snapshot_holds_the_champions_chances_for_calculate_ltv(
+    runs: list[FittedVersion], mart: Mart, registry: Registry, tmp_path: Path
+) -> None:
+    champion = fetch_version(registry, "churn", tmp_path)
+    frame = churn_snapshot(mart, as_of=mart.data_time)
+
+    tables, _ = revenue_tables(mart, registry)
+
+    assert champion is not None
+    assert champion.version == runs[0].registration.version
+    found = next(table.columns for table in tables if isinstance(table, NumbersTable) and table.name == "ltv")
+    np.testing.assert_array_equal(found["churn_probability_28d"], champion.answer(frame))
