@@ -16,6 +16,7 @@ from methods.revenue.ltv import DEFAULT_DISCOUNT, DEFAULT_MONTHS
 from paedsresus.ml.v1 import common_pb2, revenue_pb2
 from server.errors import Reason
 from server.modules.revenue.calculate_ltv import NO_CURRENCY
+from server.modules.revenue.explain import explain_refused
 from server.modules.revenue.ltv_rows import (
     Customers,
     LtvModel,
@@ -36,7 +37,12 @@ _NUMBERS = ("value", "lower", "upper", "alive", "transactions", "method")
 
 
 def solve_batch(model: LtvModel, request: Any, moment: Moment) -> Any:
-    """The answer to one batch."""
+    """The answer to one batch.
+
+    Raises: InvalidField: reasons are asked for.
+    """
+    if request.context.explain:
+        raise explain_refused("CalculateLtv")
     columns = _READER.read(request, request.columns, moment.as_of)
     months = request.horizon_months if request.HasField("horizon_months") else DEFAULT_MONTHS
     rate = request.discount_rate_annual if request.HasField("discount_rate_annual") else DEFAULT_DISCOUNT

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable
 
 from methods.revenue.churn import DEFAULT_HORIZONS
 from paedsresus.ml.v1 import revenue_pb2
-from server.errors import FieldViolation, InvalidField
 from server.modules.revenue import (
     calculate_ltv,
     calculate_ltv_batch,
@@ -29,6 +28,7 @@ from server.modules.revenue.churn import (
     reasons_of,
 )
 from server.modules.revenue.churn_batch import BatchAsked, answer_batch
+from server.modules.revenue.explain import explain_refused
 from server.monitor.status import StatusFacts, module_status
 from server.serving.answering import Answering, Choice, Means, Question
 from server.serving.by_id import ById
@@ -136,7 +136,7 @@ class RevenueService:
         read = self._accept_batch(request) or judged(request, self._keep_batch)
         request_id, subject_id, routing_key, as_of_time, explain, columns, horizons = read
         if explain:
-            raise explain_refused()
+            raise explain_refused("PredictChurn")
         as_of = time.time() if as_of_time is None else as_of_time.seconds + as_of_time.nanos * 1e-9
         asked = BatchAsked(self._columns.read(request, columns, as_of), tuple(horizons) or DEFAULT_HORIZONS)
         question = self._batch.question(request_id, routing_key or subject_id, as_of_time, raw, call, asked=asked)
@@ -149,13 +149,3 @@ class RevenueService:
         call.request_id = request.context.request_id
         status = module_status("revenue", self._facts())
         return revenue_pb2.RevenueServiceGetStatusResponse(status=status).SerializeToString()
-
-
-def explain_refused() -> InvalidField:
-    """A batch gets no explanations: each costs a call to the compute process."""
-    text = "is for PredictChurn; ask for the rows that matter one by one"
-    return InvalidField(
-        f"context.explain: {text}",
-        metadata={"field": "context.explain"},
-        field_violations=[FieldViolation(field="context.explain", description=text)],
-    )

@@ -262,6 +262,17 @@ def test_a_batch_is_its_rows_one_by_one_and_bad_rows_cost_no_other_its_answer() 
         assert response.methods[row] == alone.method
 
 
+def test_a_batch_is_not_explained() -> None:
+    request = _batch([BOUGHT])
+    request.context.explain = True
+
+    with pytest.raises(InvalidField) as caught:
+        calculate_ltv_batch.solve_batch(MODEL, request, MOMENT)
+
+    assert caught.value.field_violations[0].field == "context.explain"
+    assert "CalculateLtv" in str(caught.value)
+
+
 def _batch(rows: list[dict[str, Any]]) -> Any:
     request: Any = revenue_pb2.BatchCalculateLtvRequest()
     request.context.as_of_time.FromDatetime(AS_OF)

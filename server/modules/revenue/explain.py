@@ -1,0 +1,16 @@
+"""What batches of this module say to a request for reasons.
+
+Not here: reasons themselves (serving/reasons.py, and each method).
+"""
+
+from server.errors import FieldViolation, InvalidField
+
+
+def explain_refused(single: str) -> InvalidField:
+    """A batch gets no explanations: they would cost more than all its answers. `single` is the method that gives them."""
+    text = f"is for {single}; ask for the rows that matter one by one"
+    return InvalidField(
+        f"context.explain: {text}",
+        metadata={"field": "context.explain"},
+        field_violations=[FieldViolation(field="context.explain", description=text)],
+    )
