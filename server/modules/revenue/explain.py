@@ -7,7 +7,7 @@ from server.errors import FieldViolation, InvalidField
 
 
 def explain_refused(single: str) -> InvalidField:
-    """A batch gets no explanations: they would cost more than all its answers. `single` is the method that gives them."""
+    """A batch gets no explanations: they cost more than its answers. `single` is the method that gives them."""
     text = f"is for {single}; ask for the rows that matter one by one"
     return InvalidField(
         f"context.explain: {text}",
