@@ -19,11 +19,13 @@ ASKED = {
 }
 ANSWERED = {  # a word of each answer
     "adjust_difficulty": r"ability -?\d\.\d\d \(-?\d\.\d\d to \d\.\d\d\) logits\nblock: right with \d+%",
+    "calculate_ltv": r"\d+\.\d\d USD within 12 months\n\d+\.\d\d to \d+\.\d\d with 90%",
     "calculate_optimal_price": r"minor units of USD: it is the best price|for now: it is the best price",
     "generate_path": r"1 drill It should raise your chance of knowing cpr from \d+% to \d+%",
     "optimize_payment_flow": r"Try route [AB] first: it succeeds with about \d+%",
     "optimize_schedule": r"compressions-1: \d+% recalled at the exam \(\d+% to \d+%\)\nnever practised",
     "predict_certification_success": r"passes with \d+% \(\d+% to \d+%\)\nknowing rhythms-1 would add \d",
+    "predict_churn": r"leaves within 90 days: \d+\.\d% \(\d+\.\d% to \d+\.\d%\)\nby decision",
     "recommend_next_lesson": r"here with probability 0\.\d\d\. It teaches (rhythms|shock)-1, which you know",
     "recommend_upsell": r"ANNUAL_UPGRADE \d 0\.\d\d Nobody knows|ANNUAL_UPGRADE \d 0\.\d\d Shown by chance",
 }
