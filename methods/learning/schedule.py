@@ -1,9 +1,8 @@
 """When to practise what: sessions in a learner's free slots so that most of what matters is recalled at the exam.
 
-Worth of a plan for one skill = its recall at the exam, less how far recall lies below its target on an average day
-until then. Sessions are added one by one, always the one that adds most worth x criticality for each minute (greedy).
-Before that, skills with a longest gap get their sessions, those with most at stake first: the memory model may not
-talk a learner out of the hands-on refresher.
+Sessions are added one by one, always the one that adds most worth (practice_worth.py) x criticality for each minute
+(greedy). Before that, skills with a longest gap get their sessions, those with most at stake first: the memory model
+may not talk a learner out of the hands-on refresher.
 Sources: Nemhauser, Wolsey and Fisher 1978, Math Program 14:265 (greedy placing under diminishing returns, the reason
 why it comes close, not a proof for this worth); Anderson 2019, Sutton 2011 (refresher of 90 days at most).
 Pure. Days are counted from the request's moment: the past is below 0. Not here: the memory (memory.py).
@@ -24,9 +23,9 @@ from methods.learning.memory import (
     Recall,
     days_until,
     practise,
-    recall_after,
     recall_at,
 )
+from methods.learning.practice_worth import Course, follow_course, worth_with_one_more
 
 Floats = NDArray[np.float64]
 
@@ -39,7 +38,6 @@ HANDS_ON_MAX_GAP_DAYS = 90.0  # compressions and bag-mask ventilation; Anderson 
 LEAST_WORTH = 0.005  # a session that adds less recall is not worth the learner's time. JUDGEMENT
 LEAST_CRITICALITY = 0.01  # what nobody calls critical still gets the time that is left
 ROUNDING_MINUTES = 1e-5
-LOOKS = 16  # days between now and the exam on which recall is held against the target
 
 
 class Unplaced(Enum):
@@ -151,6 +149,21 @@ class _Plan:
     placed: list[list[tuple[float, int]]]
 
 
+@dataclass(slots=True, kw_only=True)
+class _Gains:
+    """What a further session on each skill adds in each slot, as far as it was computed for the skill's sessions.
+
+    Attributes:
+        gain: in worth, (skills, slots).
+        used: minutes of the slot that were taken when `gain` was computed, (skills, slots); NaN: never.
+        course: by skill.
+    """
+
+    gain: Floats
+    used: Floats
+    course: dict[int, Course]
+
+
 def default_max_gap(kind: int) -> float | None:
     """Longest time between two sessions when the request asks for none, days; None: no limit.
 
@@ -194,36 +207,6 @@ def plan_schedule(states: MemoryStates, duties: Sequence[Duty], frame: Frame, pa
     )
 
 
-def worth(states: MemoryStates, days: Floats, duty: Duty, exam_day: float, parameters: MemoryParameters) -> Floats:
-    """Worth of plans for one skill, in recall.
-
-    Args:
-        states: (p,), the skill's state now, once for each plan.
-        days: (p, k), days of practice, rising along a row, each from now to the exam.
-        duty: what is asked of the skill.
-        exam_day: above 0.
-        parameters: the version's.
-    Returns: (p,) recall at the exam less the mean shortfall below the target on LOOKS days until then.
-    """
-    looks = (np.arange(LOOKS) + 0.5) / LOOKS * exam_day
-    shortfall = np.zeros(states.day.size)
-    since = np.full(states.day.size, -np.inf)
-    for step in range(days.shape[1] + 1):
-        until = days[:, step] if step < days.shape[1] else np.full(since.size, np.inf)
-        in_force = (looks >= since[:, None]) & (looks < until[:, None])  # (p, looks)
-        shortfall += (in_force * np.maximum(duty.target - _recall(states, looks, parameters), 0.0)).sum(axis=1)
-        if step < days.shape[1]:
-            states, since = practise(states, until, parameters), until
-    return recall_at(states, exam_day, parameters).value - shortfall / LOOKS
-
-
-def _recall(states: MemoryStates, looks: Floats, parameters: MemoryParameters) -> Floats:
-    """Recall of each state on each day, (p, looks); 0 when never practised, 1 before its own time."""
-    known = np.isfinite(states.day)
-    elapsed = np.maximum(looks - np.where(known, states.day, 0.0)[:, None], 0.0)
-    return known[:, None] * recall_after(elapsed, states.stability_days[:, None], parameters.decay)
-
-
 def _empty_plan(skills: int, frame: Frame) -> _Plan:
     """Slots between now and the exam, by time, each with its week."""
     inside = (slot for slot in frame.slots if slot.start_day >= 0.0 and slot.end_day <= frame.exam_day)
@@ -257,8 +240,10 @@ def _begins(plan: _Plan) -> Floats:
 
 def _keeps_distance(days: Floats, taken: Sequence[float], frame: Frame) -> NDArray[np.bool_]:
     """(slots,) whether each day keeps the least time from the others."""
-    pauses = np.abs(days[:, None] - np.asarray(taken, dtype=np.float64))
-    return np.asarray(np.all(pauses >= frame.min_gap_days - ROUNDING_MINUTES / MINUTES_A_DAY, axis=1), dtype=np.bool_)
+    others = np.array([-math.inf, *sorted(taken), math.inf])
+    after = np.searchsorted(others[1:-1], days) + 1
+    pauses = np.minimum(np.abs(days - others[after - 1]), np.abs(others[after] - days))  # to the nearest on either side
+    return np.asarray(pauses >= frame.min_gap_days - ROUNDING_MINUTES / MINUTES_A_DAY, dtype=np.bool_)
 
 
 def _free(skill: int, state_day: float, duty: Duty, frame: Frame, plan: _Plan) -> tuple[NDArray[np.int64], Floats]:
@@ -309,32 +294,46 @@ def _grow(
     states: MemoryStates, duties: Sequence[Duty], frame: Frame, plan: _Plan, parameters: MemoryParameters
 ) -> None:
     """Adds the session with the most worth for each minute until none adds any."""
-    best = [_best(skill, states, duties[skill], frame, plan, parameters) for skill in range(len(duties))]
+    shape = len(duties), plan.start.size
+    known = _Gains(gain=np.zeros(shape), used=np.full(shape, np.nan), course={})
+    best = [_best(skill, states, duties[skill], frame, plan, known, parameters) for skill in range(len(duties))]
+    worths = np.array([gain for gain, *_ in best])
     while True:
-        skill = max(range(len(best)), key=lambda number: best[number][0])
+        skill = int(np.argmax(worths))
         gain, place, used = best[skill]
         if gain <= 0.0:
             return
         # Another skill may have taken the slot or the week's time since; then the best is looked for again.
         if plan.used[place] == used and _has_room(duties[skill].minutes, frame, plan)[place]:
             _place(skill, place, duties[skill], plan)
-        best[skill] = _best(skill, states, duties[skill], frame, plan, parameters)
+            known.used[skill] = np.nan
+            del known.course[skill]
+        best[skill] = _best(skill, states, duties[skill], frame, plan, known, parameters)
+        worths[skill] = best[skill][0]
 
 
 def _best(
-    skill: int, states: MemoryStates, duty: Duty, frame: Frame, plan: _Plan, parameters: MemoryParameters
+    skill: int,
+    states: MemoryStates,
+    duty: Duty,
+    frame: Frame,
+    plan: _Plan,
+    known: _Gains,
+    parameters: MemoryParameters,
 ) -> tuple[float, int, float]:
     """Worth for each minute of the best further session, its slot and the minutes used there; 0 when there is none."""
     places, days = _free(skill, float(states.day[skill]), duty, frame, plan)
     if not places.size:
         return 0.0, -1, 0.0
-    now = [day for day, _ in plan.placed[skill]]
-    row = np.full(places.size, skill, dtype=np.int64)
-    with_one_more = np.sort(np.column_stack([days, *(np.full(days.size, day) for day in now)]), axis=1)
-    base = worth(
-        states.take(row[:1]), np.array([now], dtype=np.float64).reshape(1, -1), duty, frame.exam_day, parameters
-    )
-    gains = worth(states.take(row), with_one_more, duty, frame.exam_day, parameters) - base[0]
+    is_stale = known.used[skill, places] != plan.used[places]
+    if is_stale.any():
+        if skill not in known.course:
+            state, now = states.take(np.array([skill])), [day for day, _ in plan.placed[skill]]
+            known.course[skill] = follow_course(state, now, duty.target, frame.exam_day, parameters)
+        stale, course = places[is_stale], known.course[skill]
+        worths = worth_with_one_more(course, days[is_stale], parameters)
+        known.gain[skill, stale], known.used[skill, stale] = worths - course.worth, plan.used[stale]
+    gains = known.gain[skill, places]
     top = int(np.argmax(gains))
     if gains[top] < LEAST_WORTH:
         return 0.0, -1, 0.0

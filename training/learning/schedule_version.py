@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from methods.learning import memory, schedule
+from methods.learning import memory, practice_worth, schedule
 from methods.learning.memory import KINDS, MemoryParameters, SkillAnswer, fold_history, new_states, recall_at
 from training.data.mart import Mart
 from training.features import answers as answer_rows
@@ -236,7 +236,7 @@ def _text(time: datetime) -> str:
 
 
 def _expressions() -> str:
-    sources = (answer_rows.__file__, __file__, memory.__file__, schedule.__file__)
+    sources = (answer_rows.__file__, __file__, memory.__file__, practice_worth.__file__, schedule.__file__)
     return digest_code([Path(file).read_text(encoding="utf-8") for file in sources])
 
 

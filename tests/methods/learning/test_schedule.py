@@ -18,6 +18,7 @@ from methods.learning.memory import (
     practise,
     recall_at,
 )
+from methods.learning.practice_worth import follow_course, worth, worth_with_one_more
 from methods.learning.schedule import (
     MINUTES_A_DAY,
     Duty,
@@ -27,7 +28,6 @@ from methods.learning.schedule import (
     Unplaced,
     default_max_gap,
     plan_schedule,
-    worth,
 )
 
 PAGE = Path(__file__).parents[3] / "docs/methods/optimize_schedule.md"
@@ -148,7 +148,7 @@ def test_the_greedy_plan_comes_close_to_the_best_of_all_plans() -> None:
     def total(days: dict[int, list[float]]) -> float:
         return sum(
             duties[k].criticality
-            * float(worth(states.take(np.array([k])), np.array([days[k]]), duties[k], exam, PRIOR)[0])
+            * float(worth(states.take(np.array([k])), np.array([days[k]]), duties[k].target, exam, PRIOR)[0])
             for k in range(3)
         )
 
@@ -238,13 +238,13 @@ def test_more_slots_never_leave_less_worth() -> None:
     for count in range(5):
         frame = Frame(slots=slots_on([3.0, 8.0, 13.0, 18.0][:count]), exam_day=25.0)
         days = practice_days(plan_schedule(states, [duty], frame, PRIOR), 0)
-        worths.append(float(worth(states, np.array([days]).reshape(1, -1), duty, 25.0, PRIOR)[0]))
+        worths.append(float(worth(states, np.array([days]).reshape(1, -1), duty.target, 25.0, PRIOR)[0]))
 
     assert worths == sorted(worths)
 
 
 def test_worth_of_a_plan_is_recall_less_the_mean_shortfall() -> None:
-    states, duty, exam = practised([22.0]), Duty(target=0.9), 32.0
+    states, target, exam = practised([22.0]), 0.9, 32.0
     looks = (np.arange(16) + 0.5) / 16 * exam
     before, later = practise(states, 11.0, PRIOR), looks >= 11.0
     recalled = np.where(
@@ -253,10 +253,33 @@ def test_worth_of_a_plan_is_recall_less_the_mean_shortfall() -> None:
         [recall_at(states, day, PRIOR).value[0] for day in looks],
     )
 
-    value = worth(states, np.array([[11.0]]), duty, exam, PRIOR)[0]
+    value = worth(states, np.array([[11.0]]), target, exam, PRIOR)[0]
 
     expected = recall_at(before, exam, PRIOR).value[0] - np.maximum(0.9 - recalled, 0.0).mean()
     assert value == pytest.approx(expected)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    ago=st.one_of(st.none(), st.floats(0.1, 300)),
+    kind=st.integers(0, 2),
+    now=st.lists(st.floats(0, 60), max_size=5).map(sorted),
+    days=st.lists(st.floats(0, 60), min_size=1, max_size=12).map(sorted),
+    target=st.floats(0.5, 0.99),
+)
+def test_one_more_session_is_worth_what_the_whole_plan_is_worth(
+    ago: float | None, kind: int, now: list[float], days: list[float], target: float
+) -> None:
+    state = new_states(np.array([kind]), PRIOR) if ago is None else practised([ago], [kind])
+    every, exam = np.sort(np.array([[*now, day] for day in days]), axis=1), 60.0
+
+    course = follow_course(state, now, target, exam, PRIOR)
+    found = worth_with_one_more(course, np.array(days), PRIOR)
+
+    expected = worth(state.take(np.zeros(len(days), dtype=np.int64)), every, target, exam, PRIOR)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14)
+    plain = worth(state, np.array([now]).reshape(1, -1), target, exam, PRIOR)[0]
+    assert course.worth == pytest.approx(plain, abs=1e-14)
 
 
 @pytest.mark.parametrize(("duties", "exam"), [([Duty()], 5.0), ([Duty(), Duty()], 0.0)], ids=["number", "past"])
