@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from methods.learning import memory, practice_worth, schedule
-from methods.learning.memory import KINDS, MemoryParameters, SkillAnswer, fold_history, new_states, recall_at
+from methods.learning.memory import KINDS, MemoryParameters, Recall, SkillAnswer, fold_history, new_states
+from methods.learning.schedule import Duty, Frame, Schedule, Slot, default_max_gap, plan_schedule
 from training.data.mart import Mart
 from training.features import answers as answer_rows
 from training.features.answers import answers_frame
@@ -27,7 +28,8 @@ ROWS_MOST = 1_000_000  # answers that are read; the fit itself draws from them
 JUDGED_SHARE = 0.2  # of the learners
 LEAST_DELAY_DAYS = 1.0  # within a session nothing is forgotten: nothing to judge
 LEAST_JUDGED = 200
-GOLDEN, GOLDEN_SKILLS = 24, 3
+GOLDEN, GOLDEN_SKILLS, GOLDEN_SLOTS = 24, 4, 8
+GOLDEN_EXAM_DAYS = 60
 _SECONDS_PER_DAY = 86_400.0
 PURPOSE = (
     "What a learner remembers of each skill and when to practise it, for OptimizeSchedule.",
@@ -122,13 +124,19 @@ def forgets_better(found: Forgetting) -> Gate:
 def golden_cases(
     parameters: MemoryParameters, rng: np.random.Generator
 ) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    """Requests with histories of 0 to 23 answers in three skills, and the memory and recall that each must give."""
+    """Requests with histories of 0 to 23 answers in four skills, and the memory and the plan that each must give.
+
+    Of eight cases six have half-hours before the exam, one has slots shorter than a session, one only slots after it.
+    """
     known = sorted(parameters.skill_log_stability) or ["skill"]
     items = sorted(parameters.item_easiness) or ["item"]
-    as_of, exam_days = datetime(2026, 1, 1, tzinfo=UTC), 60.0
+    as_of = datetime(2026, 1, 1, tzinfo=UTC)
     cases: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = []
     for count in range(GOLDEN):
-        names = [f"{known[int(rng.integers(len(known)))]}"] + [f"golden-{place}" for place in range(1, GOLDEN_SKILLS)]
+        # by id, the order in which the server plans
+        names = sorted(
+            [known[int(rng.integers(len(known)))], *(f"golden-{place}" for place in range(1, GOLDEN_SKILLS))]
+        )
         kinds = [int(kind) for kind in rng.integers(0, len(KINDS), GOLDEN_SKILLS)]
         ago = np.sort(rng.choice(np.arange(1, 400), count, replace=False))[::-1].tolist()
         answers = [
@@ -149,20 +157,40 @@ def golden_cases(
             }
             for answer in answers
         ]
-        exam = as_of + timedelta(days=exam_days)
+        stakes = [round(float(stake), 3) for stake in rng.uniform(0.1, 1.0, GOLDEN_SKILLS)]
+        first, minutes = {6: (1, 5), 7: (GOLDEN_EXAM_DAYS + 1, 30)}.get(count % 8, (1, 30))
+        days = first + np.sort(rng.choice(GOLDEN_EXAM_DAYS - 1, GOLDEN_SLOTS, replace=False))
         request = {
             "context": {"requestId": f"golden-{count}", "asOfTime": _text(as_of)},
             "features": {"knowledge": {"history": events}},
             "skills": [
-                {"skillId": name, "kind": f"SKILL_KIND_{KINDS[kind]}"} for name, kind in zip(names, kinds, strict=True)
+                {"skillId": name, "kind": f"SKILL_KIND_{KINDS[kind]}", "criticality": stake}
+                for name, kind, stake in zip(names, kinds, stakes, strict=True)
             ],
-            # beyond the exam, so that the answer hangs on the memory alone
-            "slots": [{"startTime": _text(exam + timedelta(days=1)), "endTime": _text(exam + timedelta(days=2))}],
-            "examTime": _text(exam),
+            "slots": [
+                {
+                    "startTime": _text(as_of + timedelta(days=day)),
+                    "endTime": _text(as_of + timedelta(days=day, minutes=minutes)),
+                }
+                for day in days.tolist()
+            ],
+            "examTime": _text(as_of + timedelta(days=GOLDEN_EXAM_DAYS)),
         }
         states = new_states(np.array(kinds), parameters, names)
         states = fold_history(states, answers, (0.0, 0.0), parameters)
-        cases.append((request, _answer(states, exam_days, names, parameters)))
+        plan = plan_schedule(
+            states,
+            [
+                Duty(criticality=stake, max_gap_days=default_max_gap(kind))
+                for kind, stake in zip(kinds, stakes, strict=True)
+            ],
+            Frame(
+                slots=[Slot(start_day=float(day), end_day=(day * 1_440 + minutes) / 1_440) for day in days.tolist()],
+                exam_day=float(GOLDEN_EXAM_DAYS),
+            ),
+            parameters,
+        )
+        cases.append((request, _answer(states, plan, names, as_of, parameters)))
     return cases
 
 
@@ -205,11 +233,11 @@ def fit_version(mart: Mart, rng: np.random.Generator, say: Say) -> Fitted:
 
 
 def _answer(
-    states: memory.MemoryStates, exam_days: float, names: list[str], parameters: MemoryParameters
+    states: memory.MemoryStates, plan: Schedule, names: list[str], as_of: datetime, parameters: MemoryParameters
 ) -> Mapping[str, Any]:
-    """The parts of the response that must match: unknown skills have no recall."""
-    at_exam = recall_at(states, exam_days, parameters)
+    """The parts of the response that must match: unknown skills have no recall, an empty list is absent."""
     low, high = memory.stability_interval(states, parameters)
+    planned = {practice.skill for session in plan.sessions for practice in session.practices}
     memories, recalls = [], []
     for place, name in enumerate(names):
         stability = {
@@ -222,13 +250,31 @@ def _answer(
         )
         entry: dict[str, Any] = {"skillId": name}
         if np.isfinite(states.day[place]):
-            entry["recallWithoutPractice"] = {
-                "value": float(at_exam.value[place]),
-                "lower": float(at_exam.lower[place]),
-                "upper": float(at_exam.upper[place]),
-            }
+            entry["recallWithoutPractice"] = _estimate(plan.recall_without_practice, place)
+        if np.isfinite(states.day[place]) or place in planned:
+            entry["recallProbability"] = _estimate(plan.recall_at_exam, place)
         recalls.append(entry)
-    return {"memoryStates": memories, "recallAtExam": recalls}
+    sessions = [
+        {
+            "startTime": _text(as_of + timedelta(days=session.day)),
+            "skills": [{"skillId": names[practice.skill]} for practice in session.practices],
+        }
+        for session in plan.sessions
+    ]
+    missed = [
+        {"skillId": names[each.skill], "unscheduledReason": f"UNSCHEDULED_REASON_{each.reason.value}"}
+        for each in plan.missed
+    ]
+    lists = {"sessions": sessions, "unscheduled": missed}
+    return {"memoryStates": memories, "recallAtExam": recalls} | {name: rows for name, rows in lists.items() if rows}
+
+
+def _estimate(recall: Recall, place: int) -> Mapping[str, float]:
+    return {
+        "value": float(recall.value[place]),
+        "lower": float(recall.lower[place]),
+        "upper": float(recall.upper[place]),
+    }
 
 
 def _text(time: datetime) -> str:

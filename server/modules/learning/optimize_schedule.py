@@ -243,6 +243,7 @@ def _add_sessions(
     parameters: MemoryParameters,
     moment: Moment,
 ) -> None:
+    first: dict[int, float] = {}  # by skill, the day of its first planned practice; sessions are in order of time
     for session in schedule.sessions:
         planned = response.sessions.add()
         _set_time(planned.start_time, session.day, moment)
@@ -250,18 +251,10 @@ def _add_sessions(
         for practice in session.practices:
             entry = planned.skills.add(skill_id=request.skills[practice.skill].skill_id)
             was_known = math.isfinite(float(states.day[practice.skill]))
-            if was_known or _is_practised_before(schedule, practice.skill, practice.day):
+            if was_known or first.setdefault(practice.skill, practice.day) < practice.day:
                 _fill(entry.recall_probability, practice.before, 0, parameters)
             if was_known:
                 _fill(entry.recall_without_practice, practice.without_practice, 0, parameters)
-
-
-def _is_practised_before(schedule: Schedule, skill: int, day: float) -> bool:
-    return any(
-        practice.skill == skill and practice.day < day
-        for session in schedule.sessions
-        for practice in session.practices
-    )
 
 
 def _add_missed(response: Any, skill_id: str, missed: Missed, moment: Moment) -> None:
