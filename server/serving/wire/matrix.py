@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from methods.features import FeatureSchema, Kind, encode_columns
 
 Encode = Callable[[NDArray[np.float64]], NDArray[np.float32]]
-_LEVELS_MOST = 1_000  # numbers of an enum that a table holds; larger ones read as missing
 
 
 def compile_encoder(schema: FeatureSchema, names: Sequence[str]) -> Encode:
@@ -30,7 +29,7 @@ def compile_encoder(schema: FeatureSchema, names: Sequence[str]) -> Encode:
         if feature.kind is Kind.CATEGORY:
             table = encode_columns(
                 FeatureSchema(message=schema.message, features=(feature,)),
-                {feature.name: np.arange(_LEVELS_MOST, dtype=np.float64)},
+                {feature.name: np.arange(len(feature.levels) + 2, dtype=np.float64)},  # the last is no level: missing
             )
             categories.append((place[feature.name], slice(at, at + width), table))
         else:
@@ -42,7 +41,7 @@ def compile_encoder(schema: FeatureSchema, names: Sequence[str]) -> Encode:
         matrix: NDArray[np.float32] = np.empty((values.shape[1], at), dtype=np.float32)
         matrix[:, plain_to] = values[plain_from].T
         for row, columns, table in categories:
-            matrix[:, columns] = table[values[row].astype(np.intp)]
+            matrix[:, columns] = np.take(table, values[row].astype(np.intp), axis=0, mode="clip")
         return matrix
 
     return encode
