@@ -207,6 +207,12 @@ def plan_schedule(states: MemoryStates, duties: Sequence[Duty], frame: Frame, pa
     )
 
 
+def most_forced_sessions(duties: Sequence[Duty], frame: Frame) -> int:
+    """At most so many sessions are asked for by longest gaps: of two steps in a row, the second passes a deadline."""
+    gaps = (duty.max_gap_days for duty in duties if duty.max_gap_days is not None)
+    return sum(min(len(frame.slots), int(2.0 * frame.exam_day / gap) + 1) for gap in gaps)
+
+
 def _empty_plan(skills: int, frame: Frame) -> _Plan:
     """Slots between now and the exam, by time, each with its week."""
     inside = (slot for slot in frame.slots if slot.start_day >= 0.0 and slot.end_day <= frame.exam_day)
@@ -266,7 +272,8 @@ def _place(skill: int, place: int, duty: Duty, plan: _Plan) -> float:
 def _keep_gap(skill: int, states: MemoryStates, duties: Sequence[Duty], frame: Frame, plan: _Plan) -> float | None:
     """Sessions that keep the longest gap until the exam, each as late as it may be; the day that cannot be kept.
 
-    A deadline without a slot before it takes the next slot after it, and counts as not kept.
+    One a slot, so that each step leads on. A deadline without a slot before it takes the next slot after it, and counts
+    as not kept.
     """
     duty, state_day = duties[skill], float(states.day[skill])
     if duty.max_gap_days is None:
@@ -277,7 +284,7 @@ def _keep_gap(skill: int, states: MemoryStates, duties: Sequence[Duty], frame: F
     is_overdue = deadline <= 0.0
     while deadline < frame.exam_day:
         places, days = _free(skill, state_day, duty, frame, plan)
-        ahead = days > max((day for day, _ in plan.placed[skill]), default=-math.inf)
+        ahead = places > max((place for _, place in plan.placed[skill]), default=-1)
         places, days = places[ahead], days[ahead]
         if not places.size:
             return deadline if broken is None else broken

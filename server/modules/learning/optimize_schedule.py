@@ -42,6 +42,7 @@ from methods.learning.schedule import (
     Slot,
     Unplaced,
     default_max_gap,
+    most_forced_sessions,
     plan_schedule,
 )
 from paedsresus.ml.v1 import common_pb2, learning_pb2
@@ -64,6 +65,8 @@ TEXTS = {
     Unplaced.GAP_TOO_SHORT: "Another session so soon after the last one is not allowed.",
 }
 
+MOST_FORCED = 20_000  # sessions for longest gaps; placing one takes a tenth of a millisecond
+
 Request, Response = learning_pb2.OptimizeScheduleRequest, learning_pb2.OptimizeScheduleResponse
 KIND = ModelKind(features=None, open=open_parameters(parse_parameters))
 
@@ -71,16 +74,19 @@ KIND = ModelKind(features=None, open=open_parameters(parse_parameters))
 def solve(parameters: MemoryParameters, asked: Any, moment: Moment) -> Any:
     """The answer to one request.
 
-    Raises: InvalidField: a skill stands twice, slots overlap, the zone is unknown or the exam does not lie ahead.
+    Raises: InvalidField: a skill stands twice, slots overlap, the zone is unknown, the exam does not lie ahead, or the
+        longest gaps ask for more sessions than can be planned in time.
     """
     _refuse_repeated_skills(asked)
     request = Request()
     request.CopyFrom(asked)
     request.skills.sort(key=lambda skill: skill.skill_id)  # of two alike, ids decide: callers list skills in any order
     states, answered = _states(parameters, request, moment.as_of)
-    schedule = plan_schedule(
-        states, [_duty(request, skill) for skill in request.skills], _frame(request, moment), parameters
-    )
+    duties, frame = [_duty(request, skill) for skill in request.skills], _frame(request, moment)
+    if (forced := most_forced_sessions(duties, frame)) > MOST_FORCED:
+        text = f"all of them together may ask for {forced:,} sessions until the exam, and {MOST_FORCED:,} are allowed"
+        raise _invalid("skills.max_gap", text)
+    schedule = plan_schedule(states, duties, frame, parameters)
     response: Any = Response()
     _add_sessions(response, request, schedule, states, parameters, moment)
     practised_later = {practice.skill for session in schedule.sessions for practice in session.practices}

@@ -27,6 +27,7 @@ from methods.learning.schedule import (
     Slot,
     Unplaced,
     default_max_gap,
+    most_forced_sessions,
     plan_schedule,
 )
 
@@ -342,3 +343,17 @@ def test_the_page_can_be_followed_by_hand() -> None:
     assert f"$K$ is {known:.3f}, $\\bar R$ {1.0 - forgotten:.3f} and $D$ {difficulty:.2f}" in page
     assert f"| it tells {tells[1]:.3f}, it trains {trains:.3f} | {second:.1f} |" in page
     assert f"| it tells −{-tells[0]:.3f}, it trains {trains / 2.0:.3f} | {wrong:.1f} |" in page
+
+
+@pytest.mark.parametrize("gap", [0.25, 1.0, 9.0])
+def test_a_longest_gap_asks_for_one_session_a_slot_and_no_more_than_foretold(gap: float) -> None:
+    second = 1.0 / 60.0
+    frame = Frame(slots=slots_on([0.5 * day for day in range(400)], 400.0), exam_day=200.5, min_gap_days=0.0)
+    duties = [Duty(minutes=second, max_gap_days=gap)]
+    free = plan_schedule(practised([1.0]), [Duty(minutes=second)], frame, PRIOR)
+
+    planned = plan_schedule(practised([1.0]), duties, frame, PRIOR)
+
+    forced = most_forced_sessions(duties, frame)
+    assert forced <= 400
+    assert len(practice_days(planned, 0)) <= forced + len(practice_days(free, 0))

@@ -230,6 +230,17 @@ def test_what_is_wrong_is_refused_and_named(change: Any, field: str) -> None:
     assert [violation.field for violation in refused.value.field_violations] == [field]
 
 
+def test_longest_gaps_that_ask_for_more_than_can_be_planned_are_refused_and_counted() -> None:
+    request = _request(skills=200, slot_days=tuple(0.2 * number for number in range(1, 151)), exam_day=31.0)
+    for skill in request.skills:
+        skill.max_gap.FromTimedelta(timedelta(hours=6))
+
+    with pytest.raises(InvalidField, match=r"30,000 sessions until the exam, and 20,000 are allowed") as refused:
+        _answer(request)
+
+    assert [violation.field for violation in refused.value.field_violations] == ["skills.max_gap"]
+
+
 def test_the_request_stays_as_it_was_and_equal_requests_get_equal_answers() -> None:
     request = _request()
     _answered(request, "s0", 40.0)
