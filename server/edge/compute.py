@@ -65,6 +65,7 @@ class Compute:
             functools.partial(load_version, state_dir=state_dir, kinds=COMPUTED),
             executor=self.loader,
             log=self.log,
+            turn=place.slot,
         )
         self.metrics = Metrics(
             state_dir / "metrics",

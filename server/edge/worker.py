@@ -94,6 +94,7 @@ class Worker:
             functools.partial(load_version, state_dir=state_dir, kinds=KINDS),
             executor=self.executor,
             log=self.log,
+            turn=place.slot,
             changed=self._show_health,
         )
         self.health = HealthBoard(tuple(sorted({method.service for method in self.contract})))

@@ -30,6 +30,8 @@ from server.serving.deployments import (
 from server.serving.load import LoadRefused
 
 LOOK_SECONDS = 0.05
+TURN_SECONDS = 0.05  # a version is opened in 15 to 40 milliseconds
+TURNS_MOST = 10
 CONFIRM_SECONDS = 1.0
 
 
@@ -59,13 +61,16 @@ class Follower:
         *,
         executor: Executor,
         log: Any,
+        turn: int = 0,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
+        """`turn`: how many processes open a version before this one does, once it answers callers."""
         self._path = state_dir / DESIRED_NAME
         self._live = live
         self._load = load
         self._executor = executor
         self._log = log
+        self._turn_seconds = min(turn, TURNS_MOST) * TURN_SECONDS
         self._changed = changed
         self._seen: tuple[int, int, int] | None = None
         self._desired = Desired()
@@ -86,6 +91,8 @@ class Follower:
         while (step := next_swap(self._snapshot())) is not None:
             match step:
                 case LoadStep(load=load):
+                    if self._live.routes.by_model:  # it answers: processes open in turns, not all on the same cores
+                        await asyncio.sleep(self._turn_seconds)
                     await self._open(load)
                     self._look()
                 case RouteStep():

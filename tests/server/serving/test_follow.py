@@ -6,14 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
 
-from server.desired import ChampionRoute, Desired, Route, write_desired
+from server.desired import ChampionRoute, Desired, Load, Route, write_desired
 from server.modules.revenue.service import KINDS
-from server.serving.deployments import Live
-from server.serving.follow import Confirmation, Follower
+from server.serving.deployments import Deployment, Live
+from server.serving.follow import TURNS_MOST, Confirmation, Follower
 from server.serving.load import load_version
 from tests.fakes.artifacts import AS_OF
 from tests.fakes.serving import load_of, publish_fake
@@ -62,6 +63,34 @@ async def test_versions_are_loaded_routed_and_dropped(follower: Follower, tmp_pa
     await follower.catch_up()
     assert champion(follower) == 8
     assert follower.confirmation() == Confirmation(generation=3, loaded=(digests[8],), refused=())
+
+
+async def test_processes_that_answer_open_a_version_in_turns(tmp_path: Path) -> None:
+    opened: list[tuple[str, int]] = []
+
+    def load(name: str, wanted: Load) -> Deployment[Any]:
+        opened.append((name, wanted.version))
+        return load_version(wanted, tmp_path, KINDS)
+
+    want(tmp_path, 1, 7, champion=7)
+    with ThreadPoolExecutor(max_workers=2) as executor:
+        last, first = (
+            Follower(
+                tmp_path,
+                Live(),
+                partial(load, name),
+                executor=executor,
+                log=structlog.get_logger(),
+                turn=TURNS_MOST * turn,
+            )
+            for turn, name in ((1, "last"), (0, "first"))
+        )
+        await last.catch_up()  # nothing answers yet: nobody to spare
+        await first.catch_up()
+        want(tmp_path, 2, 7, 8, champion=7)
+        await asyncio.gather(last.catch_up(), first.catch_up())
+
+    assert opened == [("last", 7), ("first", 7), ("first", 8), ("last", 8)]
 
 
 async def test_an_older_generation_is_ignored(follower: Follower, tmp_path: Path) -> None:
