@@ -18,7 +18,7 @@ from server.preflight import check_bind, free_address, locked
 from server.settings import Settings, load_settings
 from server.supervisor import supervise
 
-PATIENCE_SECONDS = 60.0  # a first start tries its versions for some 5 s, on a busy machine 30; then words without one
+PATIENCE_SECONDS = 60.0  # a first start tries its versions for some 10 s, on a busy machine 30; then words without one
 
 
 def serve(environ: Mapping[str, str], say: Callable[[str], None]) -> int:
@@ -40,7 +40,7 @@ def serve(environ: Mapping[str, str], say: Callable[[str], None]) -> int:
         def announce() -> bool:
             view = view_of_files(settings, note="", now=datetime.now(UTC))
             waited = time.monotonic() - began
-            if not view.answering and waited < PATIENCE_SECONDS:
+            if (view.coming or not view.answering) and waited < PATIENCE_SECONDS:
                 return False
             with contextlib.suppress(OSError):  # nobody reads them any more: that is no reason to stop serving
                 say(welcome(view, settings, seconds=waited))
@@ -59,6 +59,7 @@ def welcome(view: SystemView, settings: Settings, *, seconds: float) -> str:
     lines += [
         f"  {row.model} version {row.version}, features of {row.subjects:,} subjects by id" for row in view.snapshots
     ]
+    lines += [f"  {model} is still being verified" for model in view.coming]
     if not view.answering:
         lines.append("  no model is live yet; train one: python -m training fit churn")
     here = Path(sys.executable)

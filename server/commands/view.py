@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # the program that serves must not load protobuf just to star
 
 SNAPSHOT_PREFIX = "features."  # methods.snapshot's, which brings numpy: this program must not load it to start others
 _TAKEN_OUT = ("refused", "rolled_back", "suspended", "quarantined")
+_ON_THE_WAY = frozenset({"seen", "verified", "loading"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +99,7 @@ class SystemView:
     registry: Registry
     processes: tuple[Process, ...]
     holds: tuple[Hold, ...]
+    coming: tuple[str, ...] = ()  # models whose first champion is still being verified or loaded, as control last wrote
     workers_ready: int | None = None  # as the server counts; None when only files were read
     workers_total: int | None = None
     control_reachable: bool | None = None
@@ -134,6 +136,7 @@ def view_of_files(settings: Settings, *, note: str, now: datetime) -> SystemView
         registry=_registry(status),
         processes=processes_of(settings),
         holds=holds,
+        coming=tuple(_coming(status, desired)),
     )
 
 
@@ -270,18 +273,29 @@ def _read_control(path: Path, problems: list[str]) -> Mapping[str, object]:
 
 
 def _refused_rows(status: Mapping[str, object]) -> Iterator[Refused]:
+    for model, facts in _version_rows(status):
+        if facts.get("state") in _TAKEN_OUT:
+            yield Refused(
+                model=model,
+                version=int(str(facts.get("version", 0))),
+                state=str(facts["state"]),
+                reason=str(facts.get("reason") or ""),
+                since=_time(facts.get("since")),
+            )
+
+
+def _coming(status: Mapping[str, object], desired: Desired) -> Iterator[str]:
+    for model, facts in _version_rows(status):
+        answers = model in desired.route and desired.route[model].champion is not None
+        if facts.get("role") == "champion" and facts.get("state") in _ON_THE_WAY and not answers:
+            yield model
+
+
+def _version_rows(status: Mapping[str, object]) -> Iterator[tuple[str, Mapping[str, object]]]:
     for model, entry in _mapping(status.get("models")).items():
         versions = _mapping(entry).get("versions")
         for row in versions if isinstance(versions, list) else []:
-            facts = _mapping(row)
-            if facts.get("state") in _TAKEN_OUT:
-                yield Refused(
-                    model=model,
-                    version=int(str(facts.get("version", 0))),
-                    state=str(facts["state"]),
-                    reason=str(facts.get("reason") or ""),
-                    since=_time(facts.get("since")),
-                )
+            yield model, _mapping(row)
 
 
 def _registry(status: Mapping[str, object]) -> Registry:

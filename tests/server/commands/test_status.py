@@ -148,6 +148,35 @@ def test_a_server_with_nothing_but_a_snapshot_says_that_no_model_is_live(nobody:
     assert "features.revenue version 3, features of 1 subjects by id" in words
 
 
+@pytest.mark.parametrize(
+    ("role", "state", "is_coming"),
+    [
+        ("champion", "seen", True),
+        ("champion", "verified", True),
+        ("champion", "loading", True),
+        ("champion", "refused", False),
+        ("challenger", "seen", False),
+        (None, "seen", False),
+    ],
+)
+def test_a_model_is_on_its_way_until_its_first_champion_answers_or_is_refused(
+    nobody: Settings, role: str | None, state: str, *, is_coming: bool
+) -> None:
+    nobody.state_dir.mkdir()
+    versions = [{"version": 2, "role": role, "state": state}]
+    told = {"models": {name: {"versions": versions} for name in ("churn", "ltv")}}
+    (nobody.state_dir / "control.json").write_text(json.dumps(told))
+    load = Load(model="churn", version=1, digest="a" * 64, folder="cache/" + "a" * 64)
+    route = {"churn": Route(champion=ChampionRoute(version=1, digest="a" * 64, since=SINCE))}
+    desired = Desired(generation=1, load=(load,), route=route)
+    write_desired(nobody.state_dir / "desired.json", desired, written_at=SINCE)
+
+    view = view_of_files(nobody, note="", now=SINCE)
+
+    assert view.coming == (("ltv",) if is_coming else ())
+    assert ("ltv is still being verified" in welcome(view, nobody, seconds=1.0)) is is_coming
+
+
 def test_processes_are_shown_while_a_server_holds_the_folder_and_not_after(nobody: Settings) -> None:
     with locked(nobody.state_dir), Slots.open(nobody.state_dir / "slots", slot_count(2)) as slots:
         slots.claim(0, Role.WORKER, 4711, 1)
