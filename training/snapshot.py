@@ -5,18 +5,21 @@ the feature sets of its tables. It is made every night; one that is not is said 
 Not here: the features (features/); the files (data/snapshots.py); feature sets (feature_sets.py).
 """
 
+import json
 import tempfile
 from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from methods.features import schema_of
+from methods.learning.item_response import parse_parameters as parse_difficulty
+from methods.learning.memory import parse_parameters as parse_memory
 from methods.manifest import digest_of
 from methods.snapshot import model_of
 from paedsresus.ml.v1 import revenue_pb2
@@ -25,6 +28,8 @@ from training.data.mart import Mart
 from training.data.snapshots import STALE_AFTER_SECONDS, NumbersTable, PayloadTable, Table, write_snapshot
 from training.feature_sets import feature_set_of
 from training.features import churn, customers, learners, offers
+from training.features.folding import PRIOR, Folding
+from training.fetching import fetch_artifact, read_files
 from training.models import CHURN
 from training.register import Registration, RunRecord, Verdict, record_run, register_version
 from training.registry import Registry
@@ -32,6 +37,7 @@ from training.revenue.champion import fetch_version
 
 SIMULATED_STALE_AFTER: Final = 14 * 86_400.0
 Say = Callable[[str], None]
+Parameters = TypeVar("Parameters")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +48,22 @@ class Published:
     registration: Registration
 
 
-def revenue_tables(mart: Mart, registry: Registry | None) -> tuple[list[Table], str | None]:
-    """Features of everybody subscribed now, for churn, value and offers; and the currency of the amounts.
+class Computed(NamedTuple):
+    """What a snapshot of a module holds.
+
+    Attributes:
+        tables: the features.
+        currency: of their amounts; None when there are none.
+        tags: what the version must say of them.
+    """
+
+    tables: list[Table]
+    currency: str | None
+    tags: Mapping[str, str]
+
+
+def revenue_tables(mart: Mart, registry: Registry | None) -> Computed:
+    """Features of everybody subscribed now, for churn, value and offers.
 
     The chance of leaving among those for value is that of the registry's champion of churn; unknown without one.
     """
@@ -81,17 +101,31 @@ def revenue_tables(mart: Mart, registry: Registry | None) -> tuple[list[Table], 
             columns=offers.customer_columns(mart, ids, as_of=now, currency=currency or ""),
         ),
     ]
-    return tables, currency
+    return Computed(tables, currency, {})
 
 
-def learning_tables(mart: Mart, _registry: Registry | None) -> tuple[list[Table], str | None]:
-    """Features of every learner, for all methods of the module."""
-    payloads = {who: each.SerializeToString() for who, each in learners.learner_features(mart, as_of=mart.data_time)}
+def learning_tables(mart: Mart, registry: Registry | None) -> Computed:
+    """Features of every learner, for all methods of the module.
+
+    Older answers are folded with the parameters of the registry's champions of `schedule` and `difficulty`; without
+    one, with published figures. The tags `folded.<model>` say which.
+    """
+    folding, tags = champions_folding(registry)
+    found = learners.learner_features(mart, as_of=mart.data_time, folding=folding)
+    payloads = {who: each.SerializeToString() for who, each in found}
     message, sets = learners.MESSAGE.DESCRIPTOR.full_name, feature_set_of("path")
-    return [PayloadTable(name="learners", message=message, feature_set=sets, payloads=payloads)], None
+    return Computed([PayloadTable(name="learners", message=message, feature_set=sets, payloads=payloads)], None, tags)
 
 
-TABLES: Final[Mapping[str, Callable[[Mart, Registry | None], tuple[list[Table], str | None]]]] = {
+def champions_folding(registry: Registry | None) -> tuple[Folding, Mapping[str, str]]:
+    """With what older answers are folded, and the versions it comes from as tags."""
+    memory, memory_version = _champion_parameters(registry, "schedule", parse_memory, PRIOR.memory)
+    difficulty, difficulty_version = _champion_parameters(registry, "difficulty", parse_difficulty, PRIOR.difficulty)
+    tags = {"folded.schedule": memory_version, "folded.difficulty": difficulty_version}
+    return Folding(memory, difficulty), tags
+
+
+TABLES: Final[Mapping[str, Callable[[Mart, Registry | None], Computed]]] = {
     "revenue": revenue_tables,
     "learning": learning_tables,
 }
@@ -122,7 +156,7 @@ def publish_snapshot(
     if stale_after_seconds is None:
         stale_after_seconds = SIMULATED_STALE_AFTER if mart.source.startswith("simulator") else STALE_AFTER_SECONDS
     progress(f"computing features as of {mart.data_time:%Y-%m-%d %H:%M} UTC")
-    tables, currency = TABLES[module](mart, registry)
+    tables, currency, tags = TABLES[module](mart, registry)
     counts = {table.name: len(_subjects(table)) for table in tables}
     if not any(counts.values()):
         raise ValueError(f"the mart knows no subject of {module}: a snapshot of nobody is not published")
@@ -150,6 +184,7 @@ def publish_snapshot(
                     "data.version": mart.data_version,
                     "data.source": mart.source,
                     "data.time": mart.data_time.isoformat(),
+                    **tags,
                 },
             ),
         )
@@ -158,7 +193,7 @@ def publish_snapshot(
             folder,
             run_id=run_id,
             verdict=Verdict(),
-            tags={"data.version": mart.data_version},
+            tags={"data.version": mart.data_version, **tags},
             description=f"Features of {max(counts.values()):,} subjects as of {mart.data_time:%Y-%m-%d %H:%M} UTC.",
             is_data=True,
         )
@@ -170,6 +205,18 @@ def _chances_of_leaving(registry: Registry, subscribers: pd.DataFrame) -> NDArra
     with tempfile.TemporaryDirectory(prefix="snapshot-churn-") as scratch:
         champion = fetch_version(registry, CHURN, Path(scratch))
     return None if champion is None or subscribers.empty else champion.answer(subscribers)
+
+
+def _champion_parameters(
+    registry: Registry | None, model: str, parse: Callable[[Any], Parameters], prior: Parameters
+) -> tuple[Parameters, str]:
+    """Parameters of a model's champion and its version as text; the prior without one."""
+    with tempfile.TemporaryDirectory(prefix=f"snapshot-{model}-") as scratch:
+        found = None if registry is None else fetch_artifact(registry, model, Path(scratch))
+        if found is None:
+            return prior, "prior"
+        _, files = read_files(found, ["parameters.json"])
+        return parse(json.loads(files["parameters.json"])), str(found.version)
 
 
 def _subjects(table: Table) -> Sized:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, timedelta
@@ -15,6 +16,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from numpy.typing import NDArray
 
+from methods.learning import item_response, memory
 from methods.snapshot import model_of
 from paedsresus.ml.v1 import learning_pb2, revenue_pb2
 from server.catalogue import SNAPSHOTS
@@ -22,8 +24,11 @@ from server.errors import NotFound, WrongState
 from server.serving.contract import Method
 from tests.battery.house import BUILT, House, messages_of
 from training.data.mart import Mart, open_mart
+from training.features.answers import answers_frame
 from training.features.churn import churn_snapshot, mart_currency
 from training.features.customers import ltv_columns
+from training.features.folding import Folding
+from training.features.landmarks import as_frame
 from training.features.learners import learner_features
 from training.features.offers import customer_columns
 from training.revenue.champion import Champion, read_champion
@@ -40,7 +45,7 @@ class Platform:
     A caller who asks for a value sends the chance of leaving that PredictChurn gave him.
     """
 
-    def __init__(self, mart: Mart, churn: Champion) -> None:
+    def __init__(self, mart: Mart, churn: Champion, folding: Folding) -> None:
         self.now = mart.data_time
         connection = mart.connect()
         self.currency = mart_currency(connection.tables)
@@ -53,7 +58,12 @@ class Platform:
             revenue_pb2.CalculateLtvFeatures: ltv_columns(frame, churn.answer(frame)),
             revenue_pb2.RecommendUpsellFeatures: offered,
         }
-        self.learners = dict(learner_features(mart, as_of=self.now))
+        self.learners = dict(learner_features(mart, as_of=self.now, folding=folding))
+        self.answers = answers_frame(mart)
+        connection = mart.connect()
+        skills = as_frame(connection.tables["skills"])
+        connection.backend.disconnect()
+        self.kinds = {row.skill_id: f"SKILL_KIND_{row.kind}" for row in skills.itertuples()}
 
     def subjects(self, kind: type[Message]) -> list[str]:
         """Some who are known, spread over all."""
@@ -100,7 +110,12 @@ class Platform:
 
 @pytest.fixture(scope="module")
 def platform(trained: Path, house: House) -> Platform:
-    return Platform(open_mart(trained / "data/mart"), read_champion(house.artifacts["churn"], 1))
+    told = {
+        name: json.loads((house.artifacts[name] / "parameters.json").read_bytes())
+        for name in ("schedule", "difficulty")
+    }
+    folding = Folding(memory.parse_parameters(told["schedule"]), item_response.parse_parameters(told["difficulty"]))
+    return Platform(open_mart(trained / "data/mart"), read_champion(house.artifacts["churn"], 1), folding)
 
 
 def base(house: House, method: Method, platform: Platform, place: int) -> Any:
@@ -210,3 +225,44 @@ def test_what_happened_since_counts_as_if_the_caller_had_added_it(
         held.extend([by_id.by_id.recent[1], by_id.by_id.recent[0]])
 
         assert bare(house.ask(method, by_id)) == bare(house.ask(method, by_features)), subject_id
+
+
+def test_no_answer_is_too_old_to_be_counted_by_id(house: House, platform: Platform) -> None:
+    """Keen learners, each in every skill that they ever answered in, against their whole history by features."""
+    methods = {method.name: method for method in BY_ID}
+    counts = platform.answers.groupby("user_id").size()
+    keen = counts[counts > 100].index.tolist()[:SUBJECTS]
+    assert len(keen) > SUBJECTS / 2
+    for who in keen:
+        answers = platform.answers[platform.answers["user_id"] == who]
+        skills = sorted(set(answers["skill_id"]))
+        for name in ("OptimizeSchedule", "AdjustDifficulty"):
+            for skill_id in skills if name == "AdjustDifficulty" else skills[:1]:
+                by_id, by_features = (base(house, methods[name], platform, 0) for _ in range(2))
+                by_id.by_id.subject_id = who
+                by_features.features.SetInParent()
+                for row in answers.itertuples():
+                    event = by_features.features.knowledge.history.add(
+                        skill_id=row.skill_id, item_id=row.item_id, correct=bool(row.correct)
+                    )
+                    event.event_time.FromDatetime(row.answered_at.to_pydatetime())
+                for request in (by_id, by_features):
+                    if name == "AdjustDifficulty":
+                        request.skill_id = skill_id
+                        del request.answered_items[:], request.candidate_items[:]
+                        request.candidate_items.add(item_id="any")
+                    else:
+                        del request.skills[:]
+                        for each in skills:
+                            request.skills.add(skill_id=each, kind=platform.kinds[each])
+                short, whole = (house.ask(methods[name], request) for request in (by_id, by_features))
+
+                assert not short.info.warnings, (who, skill_id)
+                if name == "AdjustDifficulty":
+                    error = whole.ability_standard_error
+                    assert short.ability.value == pytest.approx(whole.ability.value, abs=0.5 * error)
+                    assert short.ability_standard_error == pytest.approx(error, rel=0.25)
+                else:
+                    assert [each.stability_days.value for each in short.memory_states] == pytest.approx(
+                        [each.stability_days.value for each in whole.memory_states], rel=1e-2
+                    )

@@ -61,6 +61,8 @@ def test_a_snapshot_is_fetched_and_tried_as_it_was_registered(
     assert manifest.data_time == mart.data_time
     assert parse_description(_json(tmp_path / DESCRIPTION_NAME)).stale_after_seconds == 60.0
     assert try_snapshot(tmp_path, manifest, module) is None
+    folded = {name: value for name, value in tags.items() if name.startswith("folded.")}
+    assert folded == ({"folded.schedule": "prior", "folded.difficulty": "prior"} if module == "learning" else {})
 
 
 def test_a_newer_snapshot_takes_the_alias_at_once(mart: Mart, registry: Registry) -> None:
@@ -77,7 +79,7 @@ def test_every_table_has_the_feature_set_of_the_versions_that_it_answers_for(mar
     sets = {
         table.name: table.feature_set or table.schema.feature_set(table.expressions)  # type: ignore[union-attr]
         for tables in TABLES.values()
-        for table in tables(mart, None)[0]
+        for table in tables(mart, None).tables
     }
 
     contract = schema_of(revenue_pb2.PredictChurnFeatures.DESCRIPTOR)

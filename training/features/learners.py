@@ -1,11 +1,12 @@
 """What is known of each learner as of a time, as the message that a feature snapshot holds for the methods of learning.
 
-The newest answers stand as they are, older ones are folded into states (methods/learning/record.py), so that a method
-that is asked by id reads what a caller with the platform's tables would have sent. Nothing later is looked at.
+The newest answers stand as they are, older ones are folded into states: counts (methods/learning/record.py), memory and
+ability (folding.py), so that a method that is asked by id says what it would say to a caller who sends every answer.
+Nothing later is looked at.
 Not here: the snapshot's layout and its registration (training/data/snapshots.py, training/snapshot.py).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from pathlib import Path
@@ -14,13 +15,15 @@ from typing import Any, Final, NamedTuple
 import ibis
 import pandas as pd
 
-from methods.learning import knowledge, record
+from methods.learning import item_response, knowledge, memory, record
 from methods.learning.knowledge import START_SHARE, Event
 from methods.learning.record import Answered, Record, new_record, remember
 from methods.snapshot import Folded, fold_events
 from paedsresus.ml.v1 import common_pb2, learning_pb2
 from training.data.mart import Mart
+from training.features import folding as folding_code
 from training.features.digest import digest_code
+from training.features.folding import PRIOR, FoldedSkill, Folding, fold_older
 from training.features.landmarks import as_frame
 
 MESSAGE: Final = learning_pb2.LearnerFeatures
@@ -31,16 +34,21 @@ DAY, YEAR = pd.Timedelta(days=1), pd.Timedelta(days=365.25)
 LESSONS_MOST: Final = 5_000  # the contract's
 
 
-def learner_features(mart: Mart, *, as_of: datetime) -> Iterator[tuple[str, learning_pb2.LearnerFeatures]]:
-    """Every learner with an account at `as_of`, by id."""
+def learner_features(
+    mart: Mart, *, as_of: datetime, folding: Folding = PRIOR
+) -> Iterator[tuple[str, learning_pb2.LearnerFeatures]]:
+    """Every learner with an account at `as_of`, by id; `folding`: what older answers leave of memory and ability."""
     found = _read(mart, as_of)
+    kinds = dict(_rows(found.skills))
     answered, studied, sat = (_by_user(rows) for rows in (found.answers, found.sessions, found.exams))
     now = pd.Timestamp(as_of)
     for user_id, role, years, certification, joined in _rows(found.users):
         features = MESSAGE()
         answers, sessions = answered.get(user_id, []), studied.get(user_id, [])
         if answers:
-            write_record(fold_answers(answers), features.knowledge)
+            held = fold_answers(answers)
+            older = answers[: len(answers) - len(held.newest)]
+            write_record(held, features.knowledge, fold_older(older, kinds, folding) if older else {})
         if sessions:
             ended = [session for session in sessions if session[-1]]
             finished = (lesson for _, _, lessons, lesson, _ in ended if lessons and isinstance(lesson, str))
@@ -67,8 +75,8 @@ def fold_answers(answers: Iterable[tuple[str, str, bool, float, float]]) -> Reco
     return fold_events(Folded(empty, float("-inf")), events, remember, until=float("inf")).state
 
 
-def write_record(held: Record[tuple[str, float]], knowledge: Any) -> None:
-    """A record as the contract's LearnerKnowledge; what was never answered stays absent."""
+def write_record(held: Record[tuple[str, float]], knowledge: Any, folded: Mapping[str, FoldedSkill]) -> None:
+    """A record as the contract's LearnerKnowledge, with what its older answers left; what never was stays absent."""
     state = held.state
     for skill_id, skill in state.skills.items():
         entry = knowledge.skill_states.add(
@@ -79,6 +87,9 @@ def write_record(held: Record[tuple[str, float]], knowledge: Any) -> None:
             last_correct=None if skill.last is None else bool(skill.last),
         )
         entry.last_event_time.FromMicroseconds(_microseconds(skill.days))
+        left = folded[skill_id]
+        entry.stability_days, entry.memory_difficulty = left.stability_days, left.memory_difficulty
+        entry.ability_logit, entry.ability_standard_error = left.ability.mean, left.ability.standard_error
     if state.answers:
         knowledge.answers, knowledge.correct_answers = int(state.answers), int(state.correct)
         knowledge.slow_correct_share, knowledge.fast_correct_share = state.slow, state.fast
@@ -96,7 +107,8 @@ def write_record(held: Record[tuple[str, float]], knowledge: Any) -> None:
 
 def expressions_digest() -> str:
     """sha256 over the code that computes these features: part of the feature set of snapshot and versions."""
-    sources = (__file__, str(record.__file__), str(knowledge.__file__))
+    modules = (record, knowledge, folding_code, memory, item_response)
+    sources = (__file__, *(str(module.__file__) for module in modules))
     return digest_code([Path(file).read_text(encoding="utf-8") for file in sources])
 
 
@@ -152,6 +164,7 @@ class _Found(NamedTuple):
     """Rows of the mart up to a time, by user and oldest first; a session says whether it is over."""
 
     users: pd.DataFrame
+    skills: pd.DataFrame
     answers: pd.DataFrame
     sessions: pd.DataFrame
     exams: pd.DataFrame
@@ -187,6 +200,7 @@ def _read(mart: Mart, as_of: datetime) -> _Found:
         judged["answered_at"] = (judged["answered_at"] - EPOCH) / DAY
         return _Found(
             users=as_frame(users.order_by("user_id")),
+            skills=as_frame(tables["skills"].select("skill_id", "kind")),
             answers=judged,
             sessions=as_frame(sessions.order_by("user_id", "started_at")),
             exams=as_frame(exams.order_by("user_id", "taken_at")),

@@ -13,10 +13,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from methods.features import FeatureSchema, encode_columns
-from methods.manifest import DIGEST_TAG, MANIFEST_NAME, Manifest, digest_of, parse_manifest
+from methods.manifest import Manifest
 from methods.revenue.churn import ChurnParameters, churn_by_horizon, parse_parameters
+from training.fetching import Fetched, fetch_artifact, read_files
 from training.onnx_trees import run_onnx
-from training.register import CHAMPION, read_aliases
 from training.registry import Registry
 from training.revenue.person_periods import column_values
 
@@ -48,18 +48,8 @@ def fetch_version(registry: Registry, model: str, into: Path, version: int | Non
 
     Raises: ValueError: its files are not those it was registered with.
     """
-    version = read_aliases(registry, model).get(CHAMPION) if version is None else version
-    if version is None:
-        return None
-    found = registry.client.get_model_version(model, str(version))
-    import mlflow  # slow to import; a command that only prints help never needs it
-
-    uri = f"models:/{model}/{version}"
-    folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(into), tracking_uri=registry.uri))
-    content = (folder / MANIFEST_NAME).read_bytes()
-    if digest_of(content) != found.tags.get(DIGEST_TAG):
-        raise ValueError(f"{model} v{version} is not what was registered: its manifest differs from tag {DIGEST_TAG}")
-    return read_champion(folder, version)
+    found = fetch_artifact(registry, model, into, version)
+    return None if found is None else read_champion(found.folder, found.version)
 
 
 def read_champion(folder: Path, version: int) -> Champion:
@@ -67,11 +57,7 @@ def read_champion(folder: Path, version: int) -> Champion:
 
     Raises: ValueError: a file differs from the manifest, or holds no churn model.
     """
-    manifest = parse_manifest((folder / MANIFEST_NAME).read_bytes())
-    files = {name: (folder / name).read_bytes() for name in ("model.onnx", "parameters.json")}
-    for name, bytes_read in files.items():
-        if digest_of(bytes_read) != manifest.files.get(name):
-            raise ValueError(f"v{version} is not what was registered: {name} differs from its manifest")
+    manifest, files = read_files(Fetched(version, folder), ("model.onnx", "parameters.json"))
     return Champion(
         version=version,
         manifest=manifest,

@@ -55,7 +55,7 @@ def solve(parameters: DifficultyParameters, request: Any, moment: Moment) -> Any
     """The answer to one request."""
     features = request.features
     items = {item.item_id: _item(parameters, item) for item in (*request.candidate_items, *request.answered_items)}
-    prior, counted_until = _prior(parameters, request, moment.as_of)
+    prior, counted_until, counted = _prior(parameters, request, moment.as_of)
     judged = _judged(parameters, request, items, moment.as_of, counted_until)
     ability = estimate_ability([each.answer for each in judged], parameters, prior)
     is_practice = request.mode == learning_pb2.DIFFICULTY_MODE_PRACTICE
@@ -80,7 +80,7 @@ def solve(parameters: DifficultyParameters, request: Any, moment: Moment) -> Any
     _update_items(response, features.seen_item_ids, judged, prior)
     if request.context.explain:
         _explain(response, judged, parameters, prior)
-    _say(response, judged, prior)
+    _say(response, counted + len(judged), prior)
     return response
 
 
@@ -128,8 +128,8 @@ def _judged(
     return sorted(found, key=lambda each: (-each.answer.age_days, each.item_id, each.answer.score))
 
 
-def _prior(parameters: DifficultyParameters, request: Any, as_of: float) -> tuple[Ability | None, float]:
-    """What a stored state says of the ability, None without one, and until when it holds the learner's answers."""
+def _prior(parameters: DifficultyParameters, request: Any, as_of: float) -> tuple[Ability | None, float, int]:
+    """What a stored state says of the ability, None without one; until when it holds answers, and how many."""
     for state in request.features.knowledge.skill_states:
         if state.skill_id != request.skill_id:
             continue
@@ -137,10 +137,10 @@ def _prior(parameters: DifficultyParameters, request: Any, as_of: float) -> tupl
             break
         known = Ability(mean=state.ability_logit, standard_error=state.ability_standard_error)
         if not state.HasField("last_event_time"):
-            return known, -math.inf
+            return known, -math.inf, state.answers
         until = _seconds(state.last_event_time)
-        return age_ability(known, max(as_of - until, 0.0) / SECONDS_PER_DAY, parameters), until
-    return None, -math.inf
+        return age_ability(known, max(as_of - until, 0.0) / SECONDS_PER_DAY, parameters), until, state.answers
+    return None, -math.inf, 0
 
 
 def _seconds(timestamp: Any) -> float:
@@ -216,11 +216,11 @@ def _explain(
         )
 
 
-def _say(response: Any, judged: Sequence[_Judged], prior: Ability | None) -> None:
-    """How much is known of this very learner."""
-    if judged or prior is not None:
+def _say(response: Any, answers: int, prior: Ability | None) -> None:
+    """How much is known of this very learner, from so many answers in the skill, stored ones among them."""
+    if answers or prior is not None:
         response.info.evidence = common_pb2.EVIDENCE_PERSONAL
-        response.info.observations = len(judged)
+        response.info.observations = answers
     else:
         response.info.warnings.append(common_pb2.WARNING_COLD_START)
 

@@ -1,21 +1,31 @@
 """What a snapshot holds of learners: allowed by the contract, nothing of the future, carried on by recent answers."""
 
+import zlib
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import protovalidate
 import pytest
 
+from methods.learning.item_response import DifficultyParameters, Item
 from methods.learning.knowledge import Bank
+from methods.learning.memory import MemoryParameters
 from paedsresus.ml.v1 import learning_pb2
+from server.modules.learning import adjust_difficulty, optimize_schedule
 from server.modules.learning.learner_knowledge import learner_known
 from server.serving.by_id import newer_events
+from server.serving.whole import Moment
 from tests.training.features.conftest import MakeMart
 from training.data.columns import as_seen_at
 from training.data.mart import Mart
 from training.data.tables import TABLES
+from training.features.answers import answers_frame
 from training.features.certification import COMPUTED, exam_tables
+from training.features.folding import Folding
+from training.features.landmarks import as_frame
 from training.features.learners import learner_features
 
 Learners = dict[str, learning_pb2.LearnerFeatures]
@@ -77,6 +87,93 @@ def test_a_snapshot_with_the_answers_since_says_what_a_newer_one_says(
                 (other.answers, other.correct, other.last, other.days)
             )
             assert skill.recent == pytest.approx(other.recent)
+
+
+LEARNERS = 60
+
+
+class Told:
+    """One learner twice, by the snapshot's states and newest answers and by every answer, and the skills' kinds."""
+
+    def __init__(self, mart: Mart, folding: Folding) -> None:
+        self.folding, self.now = folding, mart.data_time
+        self.short = dict(learner_features(mart, as_of=mart.data_time, folding=folding))
+        answers = answers_frame(mart)
+        counts = answers.groupby("user_id").size()
+        self.keen = counts[counts > 100].index.tolist()[:LEARNERS]
+        self._answers = dict(list(answers[answers.user_id.isin(self.keen)].groupby("user_id")))
+        connection = mart.connect()
+        self.kinds = as_frame(connection.tables["skills"]).set_index("skill_id")["kind"].to_dict()
+        connection.backend.disconnect()
+
+    def skills(self, who: str) -> list[str]:
+        return sorted(set(self._answers[who]["skill_id"]))
+
+    def pair(self, who: str) -> Iterator[learning_pb2.LearnerKnowledge]:
+        """What the snapshot says, and the whole history."""
+        yield self.short[who].knowledge
+        whole = learning_pb2.LearnerKnowledge()
+        for row in self._answers[who].itertuples():
+            event = whole.history.add(skill_id=row.skill_id, item_id=row.item_id, correct=bool(row.correct))
+            event.event_time.FromDatetime(row.answered_at.to_pydatetime())
+        yield whole
+
+
+@pytest.fixture(scope="module")
+def told(simulated_mart: Mart) -> Told:
+    """By parameters that differ from item to item, as a version's do."""
+    items = answers_frame(simulated_mart)["item_id"].unique().tolist()
+    hard = {item: (zlib.crc32(item.encode()) % 2001 - 1000) / 500 for item in items}
+    memory = MemoryParameters(item_easiness={item: -logit for item, logit in hard.items()}, mean_share=0.7)
+    calibrated = {item: Item(difficulty_logit=logit, calibration_answers=300) for item, logit in hard.items()}
+    return Told(simulated_mart, Folding(memory, DifficultyParameters(items=calibrated, half_life_days=120.0)))
+
+
+def test_memory_is_the_same_from_the_snapshot_as_from_every_answer(told: Told) -> None:
+    assert len(told.keen) == LEARNERS
+    for who in told.keen:
+        answers = []
+        for knowledge in told.pair(who):
+            request = learning_pb2.OptimizeScheduleRequest()
+            request.features.knowledge.CopyFrom(knowledge)
+            for skill_id in told.skills(who):
+                request.skills.add(skill_id=skill_id, kind=f"SKILL_KIND_{told.kinds[skill_id]}")  # type: ignore[arg-type]
+            slot = request.slots.add()
+            slot.start_time.FromDatetime(told.now + timedelta(days=3))
+            slot.end_time.FromDatetime(told.now + timedelta(days=3, minutes=20))
+            moment = Moment(told.now.timestamp(), bytes(32))
+            answers.append(optimize_schedule.solve(told.folding.memory, request, moment))
+
+        short, whole = (answer.memory_states for answer in answers)
+        assert not any(memory.from_prior for memory in short)
+        assert answers[0].info.observations == answers[1].info.observations
+        for one, other in zip(short, whole, strict=True):
+            assert one.stability_days.value == pytest.approx(other.stability_days.value, rel=1e-2), one.skill_id
+            assert one.memory_difficulty == pytest.approx(other.memory_difficulty, abs=1e-2)
+            assert one.retrievability.value == pytest.approx(other.retrievability.value, abs=1e-3)
+
+
+def test_ability_is_that_of_every_answer_within_the_precision_of_a_stored_state(told: Told) -> None:
+    """That is what methods/learning/item_response.py allows a state of a mean and an error: half a standard error."""
+    shifts = []
+    for who in told.keen:
+        for skill_id in told.skills(who):
+            answers = []
+            for knowledge in told.pair(who):
+                request = learning_pb2.AdjustDifficultyRequest(skill_id=skill_id)
+                request.features.knowledge.CopyFrom(knowledge)
+                moment = Moment(told.now.timestamp(), bytes(32))
+                answers.append(adjust_difficulty.solve(told.folding.difficulty, request, moment))
+
+            short, whole = answers
+            assert not short.info.warnings
+            error = whole.ability_standard_error
+            assert short.info.observations == whole.info.observations
+            assert short.ability_standard_error == pytest.approx(error, rel=0.25), (who, skill_id)
+            shifts.append(abs(short.ability.value - whole.ability.value) / error)
+    assert len(shifts) > 1_000
+    assert max(shifts) < 0.5
+    assert np.quantile(shifts, 0.99) < 0.15
 
 
 def _since(features: learning_pb2.LearnerFeatures, began: float) -> list[learning_pb2.SkillEvent]:

@@ -184,7 +184,7 @@ def test_a_snapshot_holds_the_champions_chances_for_calculate_ltv(
     champion = fetch_version(registry, "churn", tmp_path)
     frame = churn_snapshot(mart, as_of=mart.data_time)
 
-    tables, _ = revenue_tables(mart, registry)
+    tables = revenue_tables(mart, registry).tables
 
     assert champion is not None
     assert champion.version == runs[0].registration.version
