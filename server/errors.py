@@ -121,9 +121,35 @@ class MalformedRequest(_Fixed):
 
 
 class InvalidField(_Fixed):
-    """One or more fields break a rule of the contract, whatever the state of the server."""
+    """One or more fields break a rule of the contract, whatever the state of the server.
+
+    Its metadata names the first field that does, besides what is given.
+    """
 
     fixed_reason = Reason.INVALID_FIELD
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        metadata: Mapping[str, str] = _NOTHING,
+        field_violations: Sequence[FieldViolation] = (),
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        first = field_violations[0] if field_violations else None
+        said = {} if first is None else {"field": first.field}
+        super().__init__(
+            message,
+            metadata={**said, **metadata},
+            field_violations=field_violations,
+            retry_after_seconds=retry_after_seconds,
+        )
+
+    @classmethod
+    def of(cls, field: str, allowed: str, *, rule: str = "") -> "InvalidField":
+        """The error of one field: its path in the request, and what is allowed there."""
+        violation = FieldViolation(field=field, description=allowed, rule=rule)
+        return cls(f"{field}: {allowed}", field_violations=[violation])
 
 
 class NotBuilt(_Fixed):

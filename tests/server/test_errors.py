@@ -3,7 +3,7 @@
 import pytest
 
 from paedsresus.ml.v1 import common_pb2
-from server.errors import Overloaded, Reason, ServingError
+from server.errors import FieldViolation, InvalidField, Overloaded, Reason, ServingError
 
 
 def test_reasons_are_those_of_the_contract() -> None:
@@ -27,3 +27,11 @@ def test_an_error_that_may_pass_says_when_to_ask_again() -> None:
 
     assert error.retry_after_seconds == pytest.approx(0.1)
     assert error.metadata == {"limit": "512"}
+
+
+def test_a_field_that_breaks_a_rule_stands_in_the_metadata() -> None:
+    violations = [FieldViolation(field=name, description="two overlap") for name in ("slots", "a")]
+
+    error = InvalidField("slots: two slots overlap", metadata={"zone": "UTC"}, field_violations=violations)
+
+    assert error.metadata == {"field": "slots", "zone": "UTC"}
