@@ -15,6 +15,7 @@ from server.errors import Reason, ServingError
 from server.serving.dispatch import Served
 
 LINES_A_SECOND = 100
+ID_MOST = 128  # characters of an id in a line; one that was refused may be of any length
 _OUR_FAULT = frozenset({Reason.INTERNAL})
 
 
@@ -82,7 +83,7 @@ class Journal:
 
 
 def _facts(call: Ended, seconds: float) -> dict[str, Any]:
-    facts: dict[str, Any] = {"rpc": call.method, "seconds": round(seconds, 6), "request_id": call.request_id}
+    facts: dict[str, Any] = {"rpc": call.method, "seconds": round(seconds, 6), "request_id": call.request_id[:ID_MOST]}
     if (served := call.served) is not None:
         facts.update(model=served.model, version=served.version, role=served.role_word)
     return facts

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from google.protobuf.message import Message
 
-from paedsresus.ml.v1.common_pb2 import AnswerInfo
+from paedsresus.ml.v1.common_pb2 import EVIDENCE_PERSONAL, AnswerInfo
 from server.desired import Load
 from server.errors import ServingError
 from server.serving.answering import Answering, Drawn, Means, Question, Seat, VersionFailed
@@ -132,6 +132,7 @@ def answer_here(method: Whole, means: Means, solve: ComputeSolve) -> Answer:
 
     def answer(raw: bytes, call: Call) -> Reply:
         request = parse(method.request, raw)
+        call.request_id = request.context.request_id
         if has_id(request):
             return answer_by_id(request, raw, call)
         if not _is_light(method, request, len(raw), LIGHT_BYTES):
@@ -162,7 +163,9 @@ def answer_elsewhere(method: Whole, means: Means, solve: ComputeSolve) -> Answer
     warm(method.request)
 
     async def answer(raw: bytes, call: Call) -> bytes:
-        return await _solve_elsewhere(asking, solve, parse(method.request, raw), raw, call)
+        request = parse(method.request, raw)
+        call.request_id = request.context.request_id
+        return await _solve_elsewhere(asking, solve, request, raw, call)
 
     return answer
 
@@ -300,6 +303,8 @@ def _finish(response: Any, seat: Seat, question: Question, found: AnswerInfo | N
     """The response as bytes, with what its version says of itself and, by id, what is said of the features."""
     info = info_of(seat, question)
     info.MergeFrom(response.info)
+    if response.info.evidence == EVIDENCE_PERSONAL:
+        info.observations = response.info.observations  # the subject's own, also when they are none
     if found is not None:
         info.MergeFrom(found)
     response.info.CopyFrom(info)

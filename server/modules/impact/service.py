@@ -28,7 +28,7 @@ class ImpactService:
     def get_status(self, raw: bytes, call: Call) -> bytes:
         """How the module is."""
         request = parse(impact_pb2.ImpactServiceGetStatusRequest, raw)
-        judge(request)
         call.request_id = request.context.request_id
+        judge(request)
         status = module_status("impact", self._facts())
         return impact_pb2.ImpactServiceGetStatusResponse(status=status).SerializeToString()

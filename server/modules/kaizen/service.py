@@ -28,7 +28,7 @@ class KaizenService:
     def get_status(self, raw: bytes, call: Call) -> bytes:
         """How the module is."""
         request = parse(kaizen_pb2.KaizenServiceGetStatusRequest, raw)
-        judge(request)
         call.request_id = request.context.request_id
+        judge(request)
         status = module_status("kaizen", self._facts())
         return kaizen_pb2.KaizenServiceGetStatusResponse(status=status).SerializeToString()

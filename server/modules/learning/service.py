@@ -55,7 +55,7 @@ class LearningService:
     def get_status(self, raw: bytes, call: Call) -> bytes:
         """How the module is."""
         request = parse(learning_pb2.LearningServiceGetStatusRequest, raw)
-        judge(request)
         call.request_id = request.context.request_id
+        judge(request)
         status = module_status("learning", self._facts())
         return learning_pb2.LearningServiceGetStatusResponse(status=status).SerializeToString()

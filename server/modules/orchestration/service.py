@@ -28,6 +28,6 @@ class OrchestrationService:
     def get_system_status(self, raw: bytes, call: Call) -> bytes:
         """How the whole system is; also while control is away."""
         request = parse(orchestration_pb2.GetSystemStatusRequest, raw)
-        judge(request)
         call.request_id = request.context.request_id
+        judge(request)
         return system_status(self._facts()).SerializeToString()

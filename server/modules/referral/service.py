@@ -28,7 +28,7 @@ class ReferralService:
     def get_status(self, raw: bytes, call: Call) -> bytes:
         """How the module is."""
         request = parse(referral_pb2.ReferralServiceGetStatusRequest, raw)
-        judge(request)
         call.request_id = request.context.request_id
+        judge(request)
         status = module_status("referral", self._facts())
         return referral_pb2.ReferralServiceGetStatusResponse(status=status).SerializeToString()

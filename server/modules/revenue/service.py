@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from methods.revenue.churn import DEFAULT_HORIZONS
 from paedsresus.ml.v1 import revenue_pb2
@@ -35,7 +36,7 @@ from server.serving.by_id import ById
 from server.serving.dispatch import Answer, Call, Reply
 from server.serving.load import ModelKind
 from server.serving.whole import ComputeSolve, Whole, answers
-from server.serving.wire.accept import compile_accept, compile_keep
+from server.serving.wire.accept import Accept, compile_accept, compile_keep
 from server.serving.wire.columns import ColumnsReader
 from server.serving.wire.judge import judge, judged, parse, warm
 
@@ -110,7 +111,7 @@ class RevenueService:
     def predict_churn(self, raw: bytes, call: Call) -> Reply:
         """When one subscriber is likely to leave."""
         request = parse(revenue_pb2.PredictChurnRequest, raw)
-        read = self._accept_churn(request) or judged(request, self._keep_churn)
+        read = self._accept_churn(request) or _judged(request, self._keep_churn, call)
         request_id, subject_id, routing_key, as_of_time, explain, features, by_id, horizons, wants_curve = read
         key, subject = routing_key or subject_id, None
         if by_id is not None:
@@ -133,7 +134,7 @@ class RevenueService:
     async def batch_predict_churn(self, raw: bytes, call: Call) -> bytes:
         """The same for many subscribers at once."""
         request = parse(revenue_pb2.BatchPredictChurnRequest, raw)
-        read = self._accept_batch(request) or judged(request, self._keep_batch)
+        read = self._accept_batch(request) or _judged(request, self._keep_batch, call)
         request_id, subject_id, routing_key, as_of_time, explain, columns, horizons = read
         if explain:
             raise explain_refused("PredictChurn")
@@ -145,7 +146,13 @@ class RevenueService:
     def get_status(self, raw: bytes, call: Call) -> bytes:
         """How the module is."""
         request = parse(revenue_pb2.RevenueServiceGetStatusRequest, raw)
-        judge(request)
         call.request_id = request.context.request_id
+        judge(request)
         status = module_status("revenue", self._facts())
         return revenue_pb2.RevenueServiceGetStatusResponse(status=status).SerializeToString()
+
+
+def _judged(request: Any, keep: Accept, call: Call) -> tuple[Any, ...]:
+    """As `judged`; a refusal is known by its id."""
+    call.request_id = request.context.request_id
+    return judged(request, keep)

@@ -92,7 +92,7 @@ def test_the_frame_says_who_answered_and_the_method_what_it_knows_better(desk: D
     assert answer.next_difficulty_logit == 0.25
     assert [(by.model, by.version) for by in answer.info.served_by] == [("difficulty", 3)]
     assert answer.info.evidence == common_pb2.EVIDENCE_PERSONAL
-    assert answer.info.observations == 9
+    assert answer.info.observations == 0  # the subject's own, of which the method told none: never the version's 9
     (attempt,) = desk.attempts()
     assert (attempt.propensity, attempt.answered, attempt.prediction_id.hex()) == (0.5, True, answer.info.prediction_id)
     assert Response.FromString(attempt.answer) == answer
@@ -121,6 +121,22 @@ def test_what_breaks_the_contract_is_refused(desk: Desk) -> None:
 
     with pytest.raises(InvalidField):
         _ask(desk, Request().SerializeToString())
+
+
+def test_a_refused_request_is_known_by_its_id_to_the_log(desk: Desk) -> None:
+    call, elsewhere = FakeCall(), FakeCall()
+    raw = Request(context=common_pb2.RequestContext(request_id="refused")).SerializeToString()
+
+    with pytest.raises(InvalidField):
+        answer_here(METHOD, desk.means, _Elsewhere())(raw, call)
+    with pytest.raises(InvalidField):
+        asyncio.run(_reply(answer_elsewhere(METHOD, desk.means, _Elsewhere())(raw, elsewhere)))
+
+    assert (call.request_id, elsewhere.request_id) == ("refused", "refused")
+
+
+async def _reply(reply: Any) -> Any:
+    return await reply
 
 
 class _Elsewhere:
