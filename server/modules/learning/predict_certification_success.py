@@ -31,6 +31,7 @@ from server.serving.wire.reader import Reader, compile_reader
 FEATURES = learning_pb2.PredictCertificationSuccessFeatures.DESCRIPTOR
 GRAPH = "model.onnx"
 WEAKEST_MOST = 5  # the contract's answer to an absent max_weakest_skills
+STRANGERS_MOST = 5  # skills named that no exam asks
 LIGHT_ENTRIES = 128  # events, states and skills of an exam, up to 8 microseconds each
 DECISION_NOTE = "Not for employment decisions."
 KNOWLEDGE_ONLY = "About knowledge alone: skill at the bedside cannot be read from a screen."
@@ -109,7 +110,9 @@ def solve(version: ExamVersion, request: Any, moment: Moment) -> Any:
         raise VersionFailed(f"{METHOD.model} scored {margin}")
     name = _level(learning_pb2.Certification, features, "certification")
     plan = knowledge.exams.get(name or "")
-    known = learner_known(features.knowledge, version.bank, moment.as_of)
+    known, strangers = _without_strangers(
+        learner_known(features.knowledge, version.bank, moment.as_of), knowledge, plan
+    )
     cut = features.cut_score if features.HasField("cut_score") else None if plan is None else plan.cut_score
     skills = _skills(knowledge, known, plan)
     found = predict_passing(
@@ -130,7 +133,17 @@ def solve(version: ExamVersion, request: Any, moment: Moment) -> Any:
     _fill(response, found, version)
     if request.context.explain:
         response.reasons.extend(_reasons(version, features, moment.as_of, margin, found, cut))
-    _say(response, version, features, moment.as_of, known, is_unknown=name is not None and plan is None)
+    if strangers:
+        named = ", ".join(strangers[:STRANGERS_MOST]) + (", ..." if len(strangers) > STRANGERS_MOST else "")
+        response.scope_note += f" Not counted, since no exam of this version asks them: {named}."
+    _say(
+        response,
+        version,
+        features,
+        moment.as_of,
+        known,
+        is_unknown=bool(strangers) or (name is not None and plan is None),
+    )
     return response
 
 
@@ -167,6 +180,23 @@ def _level(enum: Any, features: Any, field: str) -> str | None:
         return None
     prefix = enum.Name(0).removesuffix("UNSPECIFIED")
     return str(enum.Name(number).removeprefix(prefix))
+
+
+def _without_strangers(known: Known, knowledge: ExamKnowledge, plan: ExamPlan | None) -> tuple[Known, list[str]]:
+    """What is known but for skills that no exam of the version asks, and these; all of it without a plan."""
+    if plan is None:
+        return known, []
+    asked = {skill for each in knowledge.exams.values() for skill in each.weights}
+    strangers = {skill: state for skill, state in known.state.skills.items() if skill not in asked and state.answers}
+    names = sorted({*strangers, *(known.masteries.keys() - asked)})
+    answers = max(known.state.answers - sum(state.answers for state in strangers.values()), 0.0)
+    correct = known.state.correct - sum(state.correct for state in strangers.values())
+    kept = known.state._replace(
+        answers=answers,
+        correct=min(max(correct, 0.0), answers),
+        skills={skill: state for skill, state in known.state.skills.items() if skill in asked},
+    )
+    return Known(kept, {skill: each for skill, each in known.masteries.items() if skill in asked}), names
 
 
 def _skills(knowledge: ExamKnowledge, known: Known, plan: ExamPlan | None) -> Sequence[SkillMastery]:
@@ -235,7 +265,7 @@ def _say(response: Any, version: ExamVersion, features: Any, as_of: float, known
     info = response.info
     if known.state.answers or known.masteries:
         info.evidence = common_pb2.EVIDENCE_PERSONAL
-        info.observations = int(known.state.answers)
+        info.observations = int(known.state.answers) or len(known.masteries)  # a mastery told is one, too
     elif not any(features.HasField(name) for name in USE):
         info.warnings.append(common_pb2.WARNING_COLD_START)
     ahead = (seconds_of(features.exam_time) - as_of) / SECONDS_PER_DAY if features.HasField("exam_time") else 0.0

@@ -60,7 +60,10 @@ KNOWLEDGE = ExamKnowledge(
         facts=(_facts("PALS, nurse", 40), _facts("PALS", 400), _facts("all exams", 900)),
     ),
     skills=SkillPrior(share=0.7, learner_answers=20.0, skill_answers=10.0),
-    exams={"PALS": ExamPlan(cut_score=0.84, weights={"airway": 1.0, "rhythms": 1.0, "shock": 2.0})},
+    exams={
+        "PALS": ExamPlan(cut_score=0.84, weights={"airway": 1.0, "rhythms": 1.0, "shock": 2.0}),
+        "NRP": ExamPlan(cut_score=0.8, weights={"elsewhere": 1.0}),
+    },
     longest_days=84.0,
 )
 
@@ -193,7 +196,25 @@ def test_a_mastery_that_the_caller_knows_is_taken(version: ExamVersion) -> None:
 
     assert response.weakest_skills[0].skill_id == "shock"
     assert response.weakest_skills[0].mastery.value == pytest.approx(0.3)
-    assert response.info.evidence == common_pb2.EVIDENCE_PERSONAL
+    assert (response.info.evidence, response.info.observations) == (common_pb2.EVIDENCE_PERSONAL, 1)
+
+
+def test_a_skill_that_no_exam_asks_does_not_count_and_is_said(version: ExamVersion) -> None:
+    request = _pals()
+    _event(request, "airway", correct=True)
+    before = _answer(version, request)
+    for day in range(20):
+        _event(request, "no-such-skill", day + 1.0, correct=False)
+    request.features.knowledge.skill_states.add(skill_id="nor-this", mastery=0.1)
+
+    response = _answer(version, request)
+
+    assert response.pass_probability == before.pass_probability
+    assert response.weakest_skills == before.weakest_skills
+    assert response.info.observations == 1
+    assert list(response.info.warnings) == [common_pb2.WARNING_OUT_OF_RANGE]
+    assert response.scope_note.startswith(KNOWLEDGE_ONLY)
+    assert response.scope_note.endswith(": no-such-skill, nor-this.")
 
 
 def test_the_callers_cut_score_goes_before_the_certifications(version: ExamVersion) -> None:
