@@ -13,7 +13,7 @@ from methods.learning.path import MASTERY_TARGET, LearningPath, PathGoal, PathLe
 from methods.learning.path_parameters import PathParameters, parse_path
 from methods.learning.prerequisites import PrerequisiteCycle, PrerequisiteGraph, prerequisite_graph
 from paedsresus.ml.v1 import common_pb2, learning_pb2
-from server.errors import FieldViolation, InvalidField, WrongState
+from server.errors import InvalidField, WrongState
 from server.modules.learning.learner_knowledge import what_happened
 from server.serving.load import ModelKind
 from server.serving.whole import Moment, Whole, open_parameters
@@ -35,7 +35,7 @@ def solve(parameters: PathParameters, request: Any, moment: Moment) -> Any:
         by_id = sorted(lessons, key=lambda lesson: lesson.lesson_id)
         path = plan_path(by_id, _graph(parameters, request), goal, learner)
     except PrerequisiteCycle as cycle:
-        raise _refuse("available_lessons", "cycle", str(cycle)) from cycle
+        raise InvalidField.of("available_lessons", str(cycle), rule="cycle") from cycle
     response = _response(path, learner)
     places = {lesson.lesson_id: place for place, lesson in enumerate(lessons)}
     response.skipped.sort(key=lambda skipped: places[skipped.lesson_id])
@@ -98,7 +98,7 @@ def _graph(parameters: PathParameters, request: Any) -> PrerequisiteGraph[str]:
     try:
         return prerequisite_graph((pair.skill_id, pair.required_skill_id) for pair in request.skill_prerequisites)
     except PrerequisiteCycle as cycle:
-        raise _refuse("skill_prerequisites", "cycle", str(cycle)) from cycle
+        raise InvalidField.of("skill_prerequisites", str(cycle), rule="cycle") from cycle
 
 
 def _check(lessons: list[PathLesson], goal: PathGoal) -> None:
@@ -106,11 +106,13 @@ def _check(lessons: list[PathLesson], goal: PathGoal) -> None:
     ids: set[str] = set()
     for place, lesson in enumerate(lessons):
         if lesson.lesson_id in ids:
-            raise _refuse(f"available_lessons[{place}].lesson_id", "unique", "another lesson has this id")
+            raise InvalidField.of(f"available_lessons[{place}].lesson_id", "another lesson has this id", rule="unique")
         ids.add(lesson.lesson_id)
     for place, name in enumerate(goal.must_include):
         if name not in ids:
-            raise _refuse(f"must_include_lesson_ids[{place}]", "available", "must be among available_lessons")
+            raise InvalidField.of(
+                f"must_include_lesson_ids[{place}]", "must be among available_lessons", rule="available"
+            )
 
 
 def _learner(parameters: PathParameters, knowledge: Any, as_of: float) -> Learner:
@@ -169,11 +171,6 @@ def _response(path: LearningPath, learner: Learner) -> Any:
 def _fill(estimate: Any, belief: Belief, level: float) -> None:
     estimate.value, estimate.lower, estimate.upper = belief
     estimate.level, estimate.method = level, common_pb2.ESTIMATE_METHOD_POSTERIOR
-
-
-def _refuse(field: str, rule: str, description: str) -> InvalidField:
-    violation = FieldViolation(field=field, description=description, rule=rule)
-    return InvalidField(f"{field}: {description}", metadata={"field": field}, field_violations=[violation])
 
 
 def _minutes(duration: Any) -> float:

@@ -46,7 +46,7 @@ from methods.learning.schedule import (
     plan_schedule,
 )
 from paedsresus.ml.v1 import common_pb2, learning_pb2
-from server.errors import FieldViolation, InvalidField
+from server.errors import InvalidField
 from server.modules.learning.learner_knowledge import what_happened
 from server.serving.load import ModelKind
 from server.serving.whole import Moment, Whole, open_parameters
@@ -85,7 +85,7 @@ def solve(parameters: MemoryParameters, asked: Any, moment: Moment) -> Any:
     duties, frame = [_duty(request, skill) for skill in request.skills], _frame(request, moment)
     if (forced := most_forced_sessions(duties, frame)) > MOST_FORCED:
         text = f"all of them together may ask for {forced:,} sessions until the exam, and {MOST_FORCED:,} are allowed"
-        raise _invalid("skills.max_gap", text)
+        raise InvalidField.of("skills.max_gap", text)
     schedule = plan_schedule(states, duties, frame, parameters)
     response: Any = Response()
     _add_sessions(response, request, schedule, states, parameters, moment)
@@ -120,7 +120,8 @@ def _refuse_repeated_skills(request: Any) -> None:
     counted = Counter(skill.skill_id for skill in request.skills)
     for place, skill in enumerate(request.skills):
         if counted[skill.skill_id] > 1:
-            raise _invalid(f"skills[{place}].skill_id", f"{skill.skill_id} stands {counted[skill.skill_id]} times")
+            text = f"{skill.skill_id} stands {counted[skill.skill_id]} times"
+            raise InvalidField.of(f"skills[{place}].skill_id", text)
 
 
 def _states(parameters: MemoryParameters, request: Any, as_of: float) -> tuple[MemoryStates, int]:
@@ -202,11 +203,11 @@ def _frame(request: Any, moment: Moment) -> Frame:
     ]
     in_order = sorted(slots, key=lambda slot: slot.start_day)
     if any(later.start_day < earlier.end_day for earlier, later in pairwise(in_order)):
-        raise _invalid("slots", "two slots overlap; join them or leave one out")
+        raise InvalidField.of("slots", "two slots overlap; join them or leave one out")
     exam = _day(request.exam_time, moment) if request.HasField("exam_time") else in_order[-1].end_day
     if exam <= 0:
         field = "exam_time" if request.HasField("exam_time") else "slots"
-        raise _invalid(field, "must lie after as_of_time: there is nothing to plan for")
+        raise InvalidField.of(field, "must lie after as_of_time: there is nothing to plan for")
     has_limit = request.HasField("study_time_per_week")
     return Frame(
         slots=slots,
@@ -227,7 +228,7 @@ def _zone(name: str) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as cause:  # a folder's name is an OSError, "../x" a ValueError
-        raise _invalid("time_zone", f"{name} is no IANA time zone; an example is Africa/Nairobi") from cause
+        raise InvalidField.of("time_zone", f"{name} is no IANA time zone; an example is Africa/Nairobi") from cause
 
 
 def _week_starts(zone: tzinfo, as_of: float, exam_day: float) -> list[float]:
@@ -306,10 +307,6 @@ def _fill(estimate: Any, recall: Recall, place: int, parameters: MemoryParameter
 def _set_estimate(estimate: Any, values: tuple[float, float, float], level: float) -> None:
     estimate.value, estimate.lower, estimate.upper = values
     estimate.level, estimate.method = level, common_pb2.ESTIMATE_METHOD_POSTERIOR
-
-
-def _invalid(field: str, text: str) -> InvalidField:
-    return InvalidField(f"{field}: {text}", field_violations=[FieldViolation(field=field, description=text)])
 
 
 def _set_time(timestamp: Any, day: float, moment: Moment) -> None:

@@ -17,7 +17,7 @@ from methods.revenue.ltv import DEFAULT_DISCOUNT, DEFAULT_MONTHS, LtvAnswer, coh
 from methods.revenue.purchases import summarise_purchases
 from methods.revenue.subscriptions import MONTH_DAYS, Bounded
 from paedsresus.ml.v1 import common_pb2, revenue_pb2
-from server.errors import FieldViolation, InvalidField, Reason, ServingError, WrongState
+from server.errors import InvalidField, Reason, ServingError, WrongState
 from server.modules.revenue.ltv_rows import (
     KIND,
     MIXED,
@@ -286,4 +286,4 @@ def _error(reason: Reason, field: str, text: str) -> ServingError:
     """The error of a problem: the caller's, or that of a version that does not know such customers."""
     if reason is Reason.WRONG_STATE:
         return WrongState(f"{field}: {text}", metadata={"field": field})
-    return InvalidField(f"{field}: {text}", field_violations=[FieldViolation(field=field, description=text)])
+    return InvalidField.of(field, text)

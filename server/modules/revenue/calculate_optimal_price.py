@@ -21,7 +21,7 @@ from methods.revenue.price import (
 )
 from methods.revenue.price_parameters import PriceParameters, parse_parameters
 from paedsresus.ml.v1 import common_pb2, revenue_pb2
-from server.errors import FieldViolation, InvalidField
+from server.errors import InvalidField
 from server.serving.load import ModelKind
 from server.serving.whole import Moment, Whole, open_parameters
 
@@ -86,14 +86,14 @@ def _question(request: Any, as_of: float) -> PriceQuestion:
     amounts |= {f"history[{place}].price": seen.price for place, seen in enumerate(request.history)}
     for path, amount in amounts.items():
         if amount.currency_code != currency:
-            raise _invalid(path, f"must be in the ladder's currency, {currency}")
+            raise InvalidField.of(path, f"must be in the ladder's currency, {currency}")
     ladder = tuple(price.minor_units for price in request.ladder)
     if request.current_price.minor_units not in ladder:
-        raise _invalid("current_price", "must be one of the ladder's prices")
+        raise InvalidField.of("current_price", "must be one of the ladder's prices")
     history = []
     for place, seen in enumerate(request.history):
         if seen.end_time.ToNanoseconds() < seen.start_time.ToNanoseconds():
-            raise _invalid(f"history[{place}].end_time", "must not lie before start_time")
+            raise InvalidField.of(f"history[{place}].end_time", "must not lie before start_time")
         if seen.end_time.seconds <= as_of:
             history.append(_exposure(seen))
     return PriceQuestion(
@@ -173,11 +173,3 @@ def _money(money: Any, minor: int, currency: str) -> None:
 def _estimate(estimate: Any, interval: Interval, level: float) -> None:
     estimate.value, estimate.lower, estimate.upper = interval.value, interval.lower, interval.upper
     estimate.level, estimate.method = level, common_pb2.ESTIMATE_METHOD_POSTERIOR
-
-
-def _invalid(field: str, allowed: str) -> InvalidField:
-    return InvalidField(
-        f"{field} {allowed}",
-        metadata={"field": field},
-        field_violations=[FieldViolation(field=field, description=allowed)],
-    )

@@ -20,7 +20,7 @@ from methods.revenue.payments import (
     kind_of_decline,
 )
 from paedsresus.ml.v1 import common_pb2, revenue_pb2
-from server.errors import FieldViolation, InvalidField
+from server.errors import InvalidField
 from server.serving.load import ModelKind
 from server.serving.whole import Moment, Whole, open_parameters
 
@@ -139,12 +139,12 @@ def _routes(request: Any) -> list[Route]:
     seen: set[str] = set()
     for place, route in enumerate(request.routes):
         if route.route_id in seen:
-            raise _invalid(f"routes[{place}].route_id", "must differ from those of the routes before it")
+            raise InvalidField.of(f"routes[{place}].route_id", "must differ from those of the routes before it")
         seen.add(route.route_id)
         for fee in ("success_fee", "failure_fee"):
             money = getattr(route, fee)
             if currency and route.HasField(fee) and money.minor_units and money.currency_code != currency:
-                raise _invalid(f"routes[{place}].{fee}", f"must be in the amount's currency, {currency}")
+                raise InvalidField.of(f"routes[{place}].{fee}", f"must be in the amount's currency, {currency}")
         routes.append(
             Route(
                 route_id=route.route_id,
@@ -205,11 +205,3 @@ def _name(features: Any, name: str, enum: Any, prefix: str) -> str | None:
 def _estimate(estimate: Any, value: Estimate, level: float) -> None:
     estimate.value, estimate.lower, estimate.upper = value.value, value.lower, value.upper
     estimate.level, estimate.method = level, common_pb2.ESTIMATE_METHOD_POSTERIOR
-
-
-def _invalid(field: str, allowed: str) -> InvalidField:
-    return InvalidField(
-        f"{field} {allowed}",
-        metadata={"field": field},
-        field_violations=[FieldViolation(field=field, description=allowed)],
-    )

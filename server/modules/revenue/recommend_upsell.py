@@ -26,7 +26,7 @@ from methods.revenue.upsell import (
 from methods.revenue.upsell_parameters import UpsellParameters, parse_parameters
 from paedsresus.ml.v1 import common_pb2, revenue_pb2
 from server.desired import Load
-from server.errors import FieldViolation, InvalidField
+from server.errors import InvalidField
 from server.serving.load import Artifact, LoadRefused, ModelKind
 from server.serving.whole import PARAMETERS, Moment, Whole
 from server.serving.wire.reader import READ_FOREIGN_CURRENCY, Reader, compile_reader
@@ -150,11 +150,11 @@ def _read_offers(request: Any) -> tuple[list[Offer], str]:
     seen: set[str] = set()
     for place, offer in enumerate(request.offers):
         if offer.offer_id in seen:
-            raise _invalid(f"offers[{place}].offer_id", "must differ from those of the offers before it")
+            raise InvalidField.of(f"offers[{place}].offer_id", "must differ from those of the offers before it")
         seen.add(offer.offer_id)
         for name in ("price", "margin", "contact_cost"):
             if offer.HasField(name) and getattr(offer, name).currency_code != currency:
-                raise _invalid(f"offers[{place}].{name}", f"must be in {currency}, as the first offer's margin")
+                raise InvalidField.of(f"offers[{place}].{name}", f"must be in {currency}, as the first offer's margin")
         offers.append(
             Offer(
                 offer_id=offer.offer_id,
@@ -245,11 +245,3 @@ def _money(estimate: Any, value: Interval, level: float, currency: str) -> None:
         amount = getattr(estimate, end)
         amount.minor_units, amount.currency_code = round(getattr(value, end)), currency
     estimate.level, estimate.method = level, common_pb2.ESTIMATE_METHOD_POSTERIOR
-
-
-def _invalid(field: str, allowed: str) -> InvalidField:
-    return InvalidField(
-        f"{field} {allowed}",
-        metadata={"field": field},
-        field_violations=[FieldViolation(field=field, description=allowed)],
-    )
