@@ -16,6 +16,9 @@ from server.serving.wire.accept import Accept
 VIOLATIONS_MAX = 20  # a hostile batch could break a rule in each of 10,000 rows; the caller needs the first few
 ALL_BYTES_MAX = 2_048  # of a message judged to its end; 20 microseconds a violation would hold the loop for seconds
 
+PATTERNS = dict.fromkeys(("^[!-~]*$", "^[!-~]+$"), "may hold letters, digits and signs of ASCII, no spaces")
+"""What the contract's commonest patterns allow, in words."""
+
 
 def parse(kind: type[Message], raw: bytes) -> Any:
     """The message in these bytes.
@@ -37,7 +40,7 @@ def judge(message: Message, *, within: str = "") -> None:
     Raises: InvalidField: names each field by its path, at most VIOLATIONS_MAX of them; of a large message the first.
     """
     found = protovalidate.collect_violations(message, fail_fast=message.ByteSize() > ALL_BYTES_MAX)
-    violations = tuple(_violation(each.proto, message, within) for each in found)
+    violations = tuple(_violation(each, message, within) for each in found)
     if violations:
         raise invalid(violations[:VIOLATIONS_MAX])
 
@@ -68,12 +71,30 @@ def warm(kind: type[Message]) -> None:
 
 
 def _violation(found: Any, message: Message, within: str) -> FieldViolation:
-    path = _path(found.field)
+    path = _path(found.proto.field)
     choice = message.DESCRIPTOR.oneofs_by_name.get(path)  # "exactly one field is required in oneof" names none of them
-    description = f"set exactly one of {', '.join(field.name for field in choice.fields)}" if choice else found.message
+    if choice:
+        description = f"set exactly one of {', '.join(field.name for field in choice.fields)}"
+    else:
+        description = _in_words(found, message.DESCRIPTOR)
     return FieldViolation(
-        field=".".join(filter(None, [within, path])) or "request", description=description, rule=found.rule_id
+        field=".".join(filter(None, [within, path])) or "request", description=description, rule=found.proto.rule_id
     )
+
+
+def _in_words(found: Any, owner: Any) -> str:
+    """The rule's own words, but where these are an enum's numbers or a pattern."""
+    broken = found.proto
+    if broken.rule_id == "string.pattern" and found.rule_value in PATTERNS:
+        return PATTERNS[found.rule_value]
+    if broken.rule_id not in {"enum.not_in", "enum.defined_only"}:
+        return str(broken.message)
+    field: Any = None
+    for element in broken.field.elements:
+        field = owner.fields_by_name[element.field_name]
+        owner = field.message_type
+    banned = found.rule_value if broken.rule_id == "enum.not_in" else ()
+    return f"must be one of {', '.join(value.name for value in field.enum_type.values if value.number not in banned)}"
 
 
 def _path(path: Any) -> str:

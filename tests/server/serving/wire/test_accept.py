@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 
 from methods.features import schema_of
-from paedsresus.ml.v1 import common_pb2, kaizen_pb2, revenue_pb2
+from paedsresus.ml.v1 import common_pb2, kaizen_pb2, learning_pb2, revenue_pb2
 from server.errors import InvalidField, MalformedRequest
 from server.serving.wire.accept import compile_accept, compile_keep
 from server.serving.wire.judge import judge, judged, parse
@@ -81,6 +81,29 @@ def test_the_judge_names_field_and_rule(request_: dict[str, Any], path: str, rul
 def test_a_choice_that_was_not_made_is_told_with_what_there_is_to_choose() -> None:
     with pytest.raises(InvalidField, match=r"^subject: set exactly one of features, by_id$"):
         judge(revenue_pb2.PredictChurnRequest())
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        ({"features": {"plan": 99}}, "features.plan: must be one of SUBSCRIPTION_PLAN_UNSPECIFIED, "),
+        ({"features": {}, "context": {"request_id": "a b"}}, "context.request_id: may hold letters, digits and signs"),
+    ],
+    ids=["enum", "pattern"],
+)
+def test_what_is_allowed_is_told_in_words(request_: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidField) as caught:
+        judge(revenue_pb2.PredictChurnRequest(**request_))
+
+    assert caught.value.message.startswith(said)
+
+
+def test_an_enum_that_must_be_set_is_told_with_its_choices_and_not_with_the_unset_one() -> None:
+    request = learning_pb2.AdjustDifficultyRequest(skill_id="a", features={})
+    request.candidate_items.add(item_id="i", difficulty_logit=0.0)
+
+    with pytest.raises(InvalidField, match=r"^mode: must be one of DIFFICULTY_MODE_PRACTICE, "):
+        judge(request)
 
 
 @pytest.mark.parametrize("raw", [b"\xff\xff", b"\x0a\x04\x0a\x02\xff\xfe"], ids=["garbage", "not utf-8"])
