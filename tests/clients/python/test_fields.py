@@ -1,6 +1,7 @@
 """A field that does not fit is named with what it was and what is allowed; fields that fit are left alone."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 import pytest
 
@@ -45,3 +46,15 @@ def test_a_field_that_does_not_fit_is_named(given: Mapping[str, object], said: s
 def test_an_item_of_a_list_is_named_by_its_place() -> None:
     given = {"candidate_items": [{"item_id": "a"}, {"item": "b"}]}
     assert str(misfit(ADJUST_DIFFICULTY.request.DESCRIPTOR, given)).startswith("candidate_items[1].item: ")
+
+
+def test_a_time_without_a_zone_is_refused_by_its_place_and_one_with_a_zone_is_taken() -> None:
+    naive = datetime(2026, 1, 1)  # noqa: DTZ001 - that is what is refused
+    with pytest.raises(ValueError, match=r"^context\.as_of_time: .* has no time zone"):
+        make_request(PREDICT_CHURN, None, {"context": {"as_of_time": naive}, **GOOD})
+    events = [{"skill_id": "a", "event_time": naive.replace(tzinfo=UTC)}, {"skill_id": "a", "event_time": naive}]
+    with pytest.raises(ValueError, match=r"^features\.knowledge\.history\[1\]\.event_time: "):
+        make_request(ADJUST_DIFFICULTY, None, {"features": {"knowledge": {"history": events}}})
+
+    aware = make_request(PREDICT_CHURN, None, {"context": {"as_of_time": naive.replace(tzinfo=UTC)}, **GOOD})
+    assert aware.context.as_of_time.seconds == 1_767_225_600

@@ -1,9 +1,11 @@
 """What is wrong with a request written as keyword fields: which field, what it was, what is allowed. Loads no grpc.
 
-Asked only after protobuf has refused the fields, whose own words name neither the place nor the choices.
+`misfit` is asked only after protobuf has refused the fields, whose own words name neither the place nor the choices;
+`naive_time` before, since protobuf takes a time without a zone for UTC.
 """
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
 
@@ -28,6 +30,19 @@ def misfit(message: Any, given: Mapping[str, object], path: str = "") -> str | N
         if refused := _refusal(message, name, value):
             return f"{place}: {value!r} is no {_kind(field)} ({refused})"
     return None
+
+
+def naive_time(given: object, path: str = "") -> str | None:
+    """Describe the first time without a zone, which protobuf would take for UTC; None when there is none."""
+    if isinstance(given, datetime) and given.tzinfo is None:
+        return f"{path}: {given!r} has no time zone; give an aware datetime, e.g. with tzinfo=datetime.UTC"
+    if isinstance(given, Mapping):
+        inside = ((f"{path}.{name}" if path else str(name), value) for name, value in given.items())
+    elif isinstance(given, list | tuple):
+        inside = ((f"{path}[{index}]", value) for index, value in enumerate(given))
+    else:
+        return None
+    return next((said for place, value in inside if (said := naive_time(value, place))), None)
 
 
 def _items(place: str, field: FieldDescriptor, value: object) -> Iterator[tuple[str, object]]:

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 
-from paedsresus.ml.fields import misfit
+from paedsresus.ml.fields import misfit, naive_time
 
 Req = TypeVar("Req", bound=Message)
 Res = TypeVar("Res", bound=Message)
@@ -67,6 +67,8 @@ def make_request(method: Method[Req, Res], request: Req | None, fields: Mapping[
 
 def _message_of(method: Method[Req, Res], given: dict[str, object]) -> Req:
     fields: dict[str, Any] = given
+    if naive := naive_time(given):
+        raise ValueError(naive)
     try:
         return method.request(**fields)
     except (TypeError, ValueError, AttributeError) as refused:
