@@ -65,6 +65,7 @@ TEXTS = {
     Unplaced.GAP_TOO_SHORT: "Another session so soon after the last one is not allowed.",
 }
 
+MOSTLY_WRONG = 0.5  # share of right answers below which nothing shows that a skill was learnt
 MOST_FORCED = 20_000  # sessions for longest gaps; placing one takes a tenth of a millisecond
 
 Request, Response = learning_pb2.OptimizeScheduleRequest, learning_pb2.OptimizeScheduleResponse
@@ -103,7 +104,7 @@ def solve(parameters: MemoryParameters, asked: Any, moment: Moment) -> Any:
     places = {skill.skill_id: place for place, skill in enumerate(asked.skills)}
     for entries in (response.recall_at_exam, response.memory_states):
         entries.sort(key=lambda entry: places[entry.skill_id])
-    _say(response, states, answered)
+    _say(response, states, answered, practised_later)
     return response
 
 
@@ -290,13 +291,21 @@ def _add_memory(response: Any, request: Any, states: MemoryStates, parameters: M
             _fill(memory.retrievability, now, place, parameters)
 
 
-def _say(response: Any, states: MemoryStates, answered: int) -> None:
-    """How much is known of this very learner. Unknown skills have no recall: absent, not 0."""
+def _say(response: Any, states: MemoryStates, answered: int, practised_later: set[int]) -> None:
+    """How much is known of this very learner. Unknown skills have no recall: absent, not 0.
+
+    Recall is of what was learnt. Where nothing shows that anything was, mostly wrong answers or a first practice that
+    is only planned, it is told with a warning.
+    """
     if np.isfinite(states.day).any():
         response.info.evidence = common_pb2.EVIDENCE_PERSONAL
         response.info.observations = answered
     else:
         response.info.warnings.append(common_pb2.WARNING_COLD_START)
+    is_known = np.isfinite(states.day)
+    is_wrong = is_known & (states.correct < MOSTLY_WRONG * states.answers)
+    if is_wrong.any() or any(not is_known[place] for place in practised_later):
+        response.info.warnings.append(common_pb2.WARNING_EXTRAPOLATION)
 
 
 def _fill(estimate: Any, recall: Recall, place: int, parameters: MemoryParameters) -> None:

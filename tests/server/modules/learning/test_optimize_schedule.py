@@ -72,6 +72,16 @@ def test_once_a_first_practice_is_planned_recall_at_the_exam_can_be_said() -> No
     assert response.recall_at_exam[0].recall_probability.HasField("value")
     assert not response.recall_at_exam[0].recall_without_practice.HasField("value")
     assert not response.sessions[0].skills[0].recall_probability.HasField("value")
+    assert set(response.info.warnings) == {common_pb2.WARNING_COLD_START, common_pb2.WARNING_EXTRAPOLATION}
+
+
+@pytest.mark.parametrize(("right", "warned"), [(False, [common_pb2.WARNING_EXTRAPOLATION]), (True, [])])
+def test_recall_of_what_nobody_saw_learnt_is_told_with_a_warning(right: bool, warned: list[int]) -> None:  # noqa: FBT001
+    request = _request(1)
+    for day in range(1, 6):
+        _answered(request, "s0", float(day), right=right)
+
+    assert list(_answer(request).info.warnings) == warned
 
 
 def test_the_memory_is_the_fold_of_the_history() -> None:
